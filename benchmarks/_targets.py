@@ -60,6 +60,7 @@ CLIENT_LIMITS: Final = (
     ClientLimit("T11", "per_lone_event", "turnwire", "picows", 1.5),
     ClientLimit("T11", "per_lone_event", "turnwire", "push-floor", 1.4),
     ClientLimit("T13", "per_event", "turnwire-recorded", "turnwire", 1.1),
+    ClientLimit("T13", "per_event", "turnwire-recorded", "turnwire-teed", 1.1),
     ClientLimit("T14", "per_lone_event", "runner-turnwire", "runner-agents", 0.5),
     ClientLimit("T12", "per_lone_event", "turnwire-uvloop", "aiohttp-uvloop", 0.9),
 )

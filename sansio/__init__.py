@@ -8,6 +8,7 @@ Each module imports only modules below it. ``agents`` is the Agents SDK's side; 
 
     ============== ==================================================================================================
     tables         the tables that decide, as data and as drawings
+    check          whether a server speaks the protocol, as scripts
     vectors        test vectors, and what the core answers to them
     api            the public names that are the same in every shell
     as_http        turns as requests and answers of an HTTP client

@@ -6,7 +6,7 @@
     delay() ──► delayed ──due()──►
 
 Ready turns go to connections in order. Retrievals, which go over HTTP only, wait apart: turns and they do not hold up
-each other. A delayed turn (the server asked to send it later) does not hold up others. The
+each other (R-RETRIEVE-2). A delayed turn (the server asked to send it later) does not hold up others. The
 cost of a method grows at most with the logarithm of the number of turns.
 """
 

@@ -224,13 +224,19 @@ BYTES: Final = "a whole number of bytes"
 COUNT: Final = "a whole number"
 
 MOST_SECONDS: Final = 10**9
-"""About 31 years. The timers of event loops do not go further than a century."""
+"""About 31 years. The timers of event loops do not go further than a century (P-DEFAULT-10)."""
 MOST_BYTES: Final = 2**40
-"""1 TiB: more than the memory of the machines that run this."""
+"""1 TiB: more than the memory of the machines that run this (P-DEFAULT-10)."""
 MOST_AT_ONCE: Final = 256
-"""Connections of a session, and turns on one: 256 times 256 are all the ports by which a machine reaches an address."""
+"""Connections of a session, and turns on one: 256 times 256 are all the ports by which a machine reaches an address.
+
+Source: P-DEFAULT-10.
+"""
 MOST_KEPT: Final = 10**6
-"""What a session keeps in memory, each some hundred bytes: turns that wait, names of lanes, repetitions."""
+"""What a session keeps in memory, each some hundred bytes: turns that wait, names of lanes, repetitions.
+
+Source: P-DEFAULT-10.
+"""
 
 
 def check_fields(options: msgspec.Struct, rules: Mapping[str, Rule]) -> None:

@@ -54,13 +54,13 @@ class ConversationRunner:
     # -- to send a turn
 
     def until_ready(self, new: object, fields: Mapping[str, Any], *, warm: bool = False, **more: Any) -> Flow[None]:
-        """What comes before a turn is sent: forks are in progress, and it was written down."""
+        """What comes before a turn is sent: forks are in progress, and it was written down (C-FORK-2, C-SAVE-4)."""
         yield from self.until_forks_run()
         if self.before_send is not None and not warm:
             yield from call_hook(self.before_send, self.settled().saved_ahead(new, fields, **more))
 
     def until_forks_run(self) -> Flow[None]:
-        """Wait until the turns of forks that continue the same response are in progress."""
+        """Wait until the turns of forks that continue the same response are in progress (C-FORK-2)."""
         machine = self.settled()
         anchor = machine.anchor
         if anchor is None or anchor.stored or machine.is_fork:
@@ -101,7 +101,7 @@ class ConversationRunner:
         return core
 
     def left(self, core: CoreTurn) -> None:
-        """The reader of a turn leaves it."""
+        """The reader of a turn leaves it (C-PARTIAL-4)."""
         if core is self._core:
             self._unread = bool(core.events) or not core.ended
             self._attended = False
@@ -109,7 +109,10 @@ class ConversationRunner:
     def _after_warm_up(
         self, warmed: ConversationRunner, machine: ConversationMachine, fields: Mapping[str, Any]
     ) -> ConversationMachine:
-        """The machine to begin with: a fork of the session's warm-up, if that has completed and is of use."""
+        """The machine to begin with: a fork of the session's warm-up, if that has completed and is of use.
+
+        Source: C-WARM-2.
+        """
         self._warmed = None
         source = warmed.settled()
         return source.fork() if machine.is_new and source.has_warmed(fields) else machine
@@ -164,12 +167,12 @@ class ConversationRunner:
         for response, steered in zip(core.responses[:read], core.steers, strict=False):
             items += output_items(response.output)
             items += output_items(steered)
-        if partial.response_id not in {response.id for response in core.responses[:read]}:
+        if partial.response_id not in {response.id or None for response in core.responses[:read]}:  # "": it has no id.
             items += output_items(partial.items)
         return items
 
     def compacted(self, body: Mapping[str, Any], timeout: object) -> Flow[Response]:
-        """Run a compaction to its end."""
+        """Run a compaction to its end (C-COMPACT-1)."""
         turn = self.runtime.submit(self.runtime.compaction(body, timeout=timeout))
         try:
             yield Wait(lambda: self.runtime.until(lambda: turn.ended, turn))
@@ -179,5 +182,6 @@ class ConversationRunner:
 
 
 def _continuation(to_send: ToSend) -> Continuation | None:
+    # C-DELTA-10.
     anchor = to_send.anchor
     return None if anchor is None else Continuation(anchor.response_id, to_send.window, to_send.forks)

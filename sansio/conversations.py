@@ -277,7 +277,7 @@ class Conversation(OnShell):
 
     @awaited
     def steer(self, input: SteerInput) -> Flow[SteerOutcome | None]:
-        """Give what runs more input of the user: ``await conversation.steer("Make it shorter")``.
+        """Give what runs more input of the user: ``await conversation.steer("Make it shorter")`` (C-TOOL-14).
 
         Any task may call it, and so may ``on_event``. If a turn runs, it is steered, whoever sent it (:meth:`create`,
         :meth:`respond`, :meth:`run`): the outcome is that of :meth:`Turn.steer`. If :meth:`run` is at its tools, the

@@ -74,7 +74,7 @@ ANNOUNCEMENT: Final = "x-turnwire-dialect"
 """The header, in the answer to the upgrade, in which a server may name its dialect."""
 
 DEFAULT_MESSAGE_LIMIT: Final = 16 * 1024 * 1024
-"""The size limit in bytes of one client message, unless another is known (PROTOCOL.md, "Connection")."""
+"""The size limit in bytes of one client message, unless another is known (PROTOCOL.md, P-CONN-9)."""
 
 INJECT_BETA: Final = "responses_multi_agent=v1"
 """The ``OpenAI-Beta`` value that ``response.inject`` needs (P-CLIENT-6)."""
@@ -113,9 +113,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether ``response.inject`` may be sent (P-DIALECT-14)."""
     max_in_flight: int | None = None
     """How many responses may be in flight at once on a connection, if it has lanes; None: as many as the options
-    allow. Without lanes it is one."""
+    allow. Without lanes it is one (P-DIALECT-18)."""
     max_named_lanes: int | None = None
-    """How many lane names a connection takes in its life; None: as many as the options allow."""
+    """How many lane names a connection takes in its life; None: as many as the options allow (P-DIALECT-18)."""
     message_limit: int = DEFAULT_MESSAGE_LIMIT
     """The size limit in bytes of one client message; the server refuses a larger one with close code 1009."""
     betas: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ _NEVER_STICKY: Final = frozenset(
 
 
 def _contradiction(dialect: Dialect) -> str | None:
-    """What contradicts what in a dialect, and what to write; None: nothing does."""
+    """What contradicts what in a dialect, and what to write; None: nothing does (P-DIALECT-20)."""
     if dialect.lanes is Support.NO:
         most = dialect.max_in_flight
         if most is not None and most > 1:
@@ -239,7 +239,7 @@ UNKNOWN: Final = Dialect(name="unknown")
 DIALECTS: Final[Mapping[str, Dialect]] = {
     dialect.name: dialect for dialect in (OPENAI, AZURE, CODEX, NO_LANES, UNKNOWN)
 }
-"""The dialects, by the names that a server may announce."""
+"""The dialects, by the names that a server may announce (P-DIALECT-1)."""
 
 HOSTS: Final = (
     ("api.openai.com", OPENAI),
@@ -249,7 +249,7 @@ HOSTS: Final = (
     ("chatgpt.com", CODEX),
     ("x.ai", msgspec.structs.replace(UNKNOWN, provider="x_ai")),
 )
-"""Host names and their dialects; an entry also holds for the names below it."""
+"""Host names and their dialects; an entry also holds for the names below it (P-DIALECT-1)."""
 
 
 def dialect_of_host(host: str) -> Dialect:
@@ -265,5 +265,7 @@ def announced_dialect(headers: Mapping[str, str]) -> Dialect | None:
     """The dialect named in the answer to the upgrade; None if it names none, or one that is not known here.
 
     ``headers`` have lower-case names.
+
+    Source: P-DIALECT-2.
     """
     return DIALECTS.get(headers.get(ANNOUNCEMENT, "").strip().lower())

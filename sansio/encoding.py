@@ -70,6 +70,8 @@ def encode_json(value: object) -> bytes:
     Raises:
         WrongTypeError: a value that JSON does not have (bytes, dates, NaN, an object of another type, a number of more
             than 4000 digits, a structure that contains itself); its text names the path: ``input[3].content[0].image``.
+
+    Source: P-CONT-11.
     """
     try:
         data = _ENCODER.encode(value)

@@ -68,7 +68,7 @@ _PERCENT_ALONE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _OF_THE_HANDSHAKE: Final = frozenset(
     {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-"""Headers that the handshake itself sets, besides ``sec-websocket-*``."""
+"""Headers that the handshake itself sets, besides ``sec-websocket-*`` (P-CONN-15)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
@@ -154,7 +154,10 @@ class Endpoint:
         return Secret(self.url if self.socket is None else f"unix:{self.socket}:{self.target}"), tuple(headers)
 
     def redirected(self, location: str) -> Endpoint | None:
-        """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or not a URL."""
+        """This endpoint moved to a ``Location``, relative or absolute; None if that is another origin or not a URL.
+
+        Source: P-CONN-3.
+        """
         try:
             moved = Endpoint(urljoin(self.url, location.partition("#")[0]), self.headers, self.socket)
         except (UserError, ValueError):
@@ -183,6 +186,8 @@ def endpoint(
         UserError: something that cannot be sent: a URL of another scheme, without a host, with a host that no resolver
             accepts, or with a user name or fragment; a header with a line break or a character beyond Latin-1.
         WrongTypeError: a URL, a key or a value of another type; headers or query that are not a mapping.
+
+    Source: P-CONN-1, P-CONN-2.
     """
     merged = _Headers()
     key = checked_key(api_key)
@@ -219,6 +224,8 @@ def endpoint_from_client(
         UserError: as :func:`endpoint`; and for a client whose authentication does not work on WebSockets, whose
             attributes cannot be read, or that has no URL.
         WrongTypeError: as :func:`endpoint`; and for a client that is not asynchronous.
+
+    Source: P-CONN-2.
     """
     _check_client(client)
     merged = _Headers()
@@ -296,7 +303,10 @@ def needs_key(place: Endpoint) -> bool:
 
 
 def _credential(client: Any, key: Secret) -> dict[str, str]:
-    """``key`` in the header that ``client`` uses: ``api-key`` for Azure OpenAI, unless it uses tokens."""
+    """``key`` in the header that ``client`` uses: ``api-key`` for Azure OpenAI, unless it uses tokens.
+
+    Source: P-CONN-2, P-CONN-15.
+    """
     # Private to openai (3.57), and only in AzureOpenAI. Without it, the client's headers decide.
     azure = hasattr(client, "_azure_ad_token_provider") or "api-key" in (_of(client, "auth_headers") or ())
     token = _of(client, "_azure_ad_token_provider") or _of(client, "_azure_ad_token")
@@ -336,7 +346,10 @@ def is_of_handshake(name: str) -> bool:
 
 
 def check_header(name: str, value: str) -> None:
-    """Raise UserError for a header that cannot be sent in the handshake. The message does not show the value."""
+    """Raise UserError for a header that cannot be sent in the handshake. The message does not show the value.
+
+    Source: P-CONN-15.
+    """
     if not _TOKEN.fullmatch(name):
         start = _TOKEN.match(name)  # The rest may be a secret value that was written into the name.
         raise UserError(f"{shown(start[0] if start else '')}… is not a header name: write letters, digits and hyphens")
@@ -400,7 +413,7 @@ def _made(base_url: object, headers: _Headers, *queries: object) -> Endpoint:
 
 
 def _responses_url(base_url: object, *queries: object) -> str:
-    """The URL of the Responses endpoint under ``base_url`` (PARITY A14)."""
+    """The URL of the Responses endpoint under ``base_url`` (PARITY A14, P-CONN-1)."""
     parts = _place(base_url).split
     path = parts.path.rstrip("/")
     if not path.endswith("/responses"):
@@ -418,6 +431,7 @@ def _responses_url(base_url: object, *queries: object) -> str:
 
 
 def _query_text(key: str, value: object) -> str:
+    # P-CONN-1.
     match value:
         case None:
             return ""

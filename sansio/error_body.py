@@ -94,10 +94,10 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = _EITHER | dict.fromkeys(
     ),
     400,
 )
-"""The status for an error's ``code``, if the error gives no status (PROTOCOL.md, "Status unknown")."""
+"""The status for an error's ``code``, if the error gives no status (PROTOCOL.md, P-STATUS-3)."""
 
 STATUS_BY_TYPE: Final[Mapping[str, int]] = _EITHER | {"invalid_request_error": 400}
-"""The status for an error's ``type``, if the error gives no status."""
+"""The status for an error's ``type``, if the error gives no status (P-STATUS-3)."""
 
 RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "retry-after-ms": ("retry_after_ms", "retry-after-ms", "retryAfterMs"),
@@ -119,10 +119,10 @@ RETRY_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 DEPTH: Final = 4
 """How many levels of nesting are searched."""
 LONGEST_MESSAGE: Final = 4000
-"""The maximal length of a message in characters; a longer one is cut."""
+"""The maximal length of a message in characters; a longer one is cut (P-SHAPE-4)."""
 NAME: Final = 256
 """The maximal length in characters of a code, type, param and request id (a longer one is cut), and of a header's name
-(such a header is dropped)."""
+(such a header is dropped) (P-SHAPE-4)."""
 MANY: Final = 100
 """The maximal number of headers, and of elements of an array, that are read."""
 
@@ -163,7 +163,10 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_error(payload: Mapping[str, object]) -> bool:
-    """Whether an object without a ``type`` is an error: it has ``error`` or ``detail``, and is not a response."""
+    """Whether an object without a ``type`` is an error: it has ``error`` or ``detail``, and is not a response.
+
+    Source: P-SHAPE-3.
+    """
     kind = payload.get("type")
     if (isinstance(kind, str) and kind) or payload.get("object") == "response" or "output" in payload:
         return False
@@ -177,6 +180,8 @@ def read_error(payload: object, *, status: int | None = None, headers: Mapping[s
 
     ``status`` and ``headers`` are those of the HTTP answer that contained it, if there was one. This status wins over
     any status in the payload, also if it is 200.
+
+    Source: P-SHAPE-1.
     """
     levels = list(_levels(payload))
     inside = levels[::-1]
@@ -275,6 +280,7 @@ def _digits(number: int | float) -> str:
 
 
 def _status(level: _Object) -> int | None:
+    # P-STATUS-1.
     return _first(_three_digits(level.get(name)) for name in ("status", "status_code", "statusCode", "http_status"))
 
 
@@ -287,7 +293,7 @@ def _three_digits(value: object) -> int | None:
 
 
 def _inferred(code: str | None, kind: str | None) -> int | None:
-    """The status that follows from a code or a type."""
+    """The status that follows from a code or a type (P-STATUS-2 to P-STATUS-4)."""
     number = _three_digits(code)
     if number is not None and number >= 400:
         return number

@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Phase(enum.IntEnum):
-    """How far a turn got; ``sansio/replay/__init__.py`` has the table. Ordered: a later phase compares greater."""
+    """How far a turn got (R-EVIDENCE-2); ``sansio/replay/__init__.py`` has the table. Later phases compare greater."""
 
     LANE_WAIT = 0
     CONNECT = 1
@@ -54,7 +54,7 @@ class Phase(enum.IntEnum):
 
 
 class Cause(enum.Enum):
-    """What ended a turn before its terminal event."""
+    """What ended a turn before its terminal event (R-EVIDENCE-3)."""
 
     TIMEOUT = "timeout"
     """A deadline of the turn's own :class:`~turnwire.sansio.timeouts.Timeouts` passed."""
@@ -85,7 +85,7 @@ class Verdict(enum.Enum):
     """May the turn be sent again?"""
 
     SAFE = "safe"
-    """It did not run: no server that behaves can have started it."""
+    """It did not run: no server that behaves can have started it (R-VERDICT-9, R-VERDICT-10)."""
     UNSAFE = "unsafe"
     """It ran, at least in part: sending it again does the work twice."""
     AMBIGUOUS = "ambiguous"
@@ -112,7 +112,8 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
 
     @property
     def may_have_run(self) -> bool:
-        """It speaks of a failure inside the server, whatever its status is: then it does not say "not run"."""
+        """It speaks of a failure inside the server, whatever its status is: then it does not say "not run"
+        (R-REFUSAL-3, P-STATUS-5, P-STATUS-6)."""
         said = " ".join(filter(None, (self.code, self.type, self.message))).lower()
         return any(words in said for words in MAY_HAVE_RUN)
 
@@ -122,7 +123,8 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
         return not EXHAUSTED.isdisjoint((self.code, self.type))
 
     def says_not_run(self, but: frozenset[int]) -> bool:
-        """Whether it refuses the turn that it is about; ``but``: statuses that do not say so."""
+        """Whether it refuses the turn that it is about (R-REFUSAL-1 to R-REFUSAL-3); ``but``: statuses that do not say
+        so."""
         if self.may_have_run or (self.status is not None and self.status < 400):
             return False
         if self.code in REFUSAL_CODES:
@@ -131,12 +133,13 @@ class Refusal(ErrorBody, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one turn got, as the state machine saw it. Immutable: a failure keeps the evidence of its moment."""
+    """How far one turn got, as the state machine saw it (R-EVIDENCE-1). Immutable: a failure keeps the evidence of its
+    moment."""
 
     phase: Phase
     cause: Cause
     final_byte_handed: bool
-    """The shell had begun the transport write that holds the last byte of the message."""
+    """The shell had begun the transport write that holds the last byte of the message (R-EVIDENCE-4, R-EVIDENCE-6)."""
     response_started: bool
     """An event of the response arrived (PROTOCOL.md, "What starts, what ends, what is neither"). Neutral events, and an
     ``error`` frame before any other, do not count."""
@@ -150,17 +153,17 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """While the turn was in AWAIT, an event of an unknown kind came for it. A later ``error`` frame then refuses
     nothing: the verdict is AMBIGUOUS (PROTOCOL.md, "What starts, what ends, what is neither")."""
     too_big: bool | None = None
-    """Only with close code 1009, for a turn whose message was handed or being handed. True: its message was the one
-    that is too big, so it is refused. False: it is one candidate among several, or was handed whole (REPLAY.md, "Whose
-    1009 it is"). A turn that had not begun to send is no candidate: None."""
+    """Only with close code 1009, for a candidate: a turn whose message was handed or being handed, and awaits its
+    response (REPLAY.md, "Whose 1009 it is"). True: its message was the one that is too big, so it is refused. False:
+    that is not known. A turn whose message had not begun is no candidate (R-1009-8): None."""
     stored: bool = False
     """The request did not say ``store: false``: a response that has an id can be retrieved, if the server stores."""
     sequence_number: int | None = None
     """That of the last event of the response that came."""
 
     earlier_may_have_run: bool = False
-    """An earlier attempt ended AMBIGUOUS, and the policy allowed to repeat it. All other fields are those of the last
-    attempt."""
+    """An earlier attempt ended AMBIGUOUS, and the policy allowed to repeat it (R-VERDICT-12). All other fields are
+    those of the last attempt."""
 
     @property
     def of_attempt(self) -> Evidence:
@@ -170,29 +173,31 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_refusal(self) -> bool:
         """The server said that it did not run the last attempt (REPLAY.md, "Refusals")."""
-        if self.phase > Phase.AWAIT or self.unknown_event:
+        if self.phase > Phase.AWAIT or self.unknown_event:  # R-REFUSAL-4, R-REFUSAL-3.
             return False
         refusal = self.refusal or Refusal()
         match self.cause:
             case Cause.ERROR_FRAME:
                 return not refusal.of_connection and refusal.says_not_run(NOT_REFUSING_STATUSES)
             case Cause.TOO_LARGE:
-                return self.phase < Phase.AWAIT
-            case Cause.REJECTED if self.phase is Phase.AWAIT:  # A call over HTTP.
+                return self.phase < Phase.AWAIT  # R-REFUSAL-6.
+            case Cause.REJECTED if self.phase is Phase.AWAIT:  # A call over HTTP: R-HTTP-7.
                 return refusal.says_not_run(NOT_REFUSING_STATUSES | {429})
             case Cause.REJECTED:
-                return refusal.status not in GATEWAY_STATUSES
-            case _:
+                return refusal.status not in GATEWAY_STATUSES  # R-REFUSAL-5.
+            case _:  # R-REFUSAL-7.
                 return self.closed_as_too_big and self.too_big is True
 
     @property
     def closed_as_too_big(self) -> bool:
         """The server closed with 1009 when this turn's message was handed or being handed: it may be the one meant."""
-        return self.cause is Cause.PEER_CLOSED and self.close_code == TOO_BIG and self.phase >= Phase.SEND
+        closed = self.cause is Cause.PEER_CLOSED and self.close_code == TOO_BIG
+        return closed and (self.phase >= Phase.AWAIT or (self.phase is Phase.SEND and self.too_big is not None))
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict of REPLAY.md for this evidence; None only in phase DONE, where there is no failure."""
+        """The verdict of REPLAY.md for this evidence (R-VERDICT-1, R-VERDICT-8); None only in phase DONE, where
+        there is no failure (R-VERDICT-7)."""
         for row in VERDICT_TABLE:
             if self.phase in row.phases and row.refused in (None, self.is_refusal):
                 unsure = row.verdict is Verdict.SAFE and self.earlier_may_have_run
@@ -201,7 +206,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unsafe_to_replay(self) -> bool:
-        """Whether it should not be sent again because it ran, or because it may have and continues a conversation."""
+        """Whether it should not be sent again because it ran, or because it may have and continues a conversation
+        (R-VERDICT-11)."""
         return self.verdict is Verdict.UNSAFE or (self.verdict is Verdict.AMBIGUOUS and self.stateful)
 
 
@@ -213,24 +219,24 @@ REFUSAL_CODES: Final = frozenset(
         CONNECTION_LIMIT,
     }
 )
-"""Error codes that mean: not run, whatever the status from 400 on says."""
+"""Error codes that mean: not run, whatever the status from 400 on says (R-REFUSAL-2, P-EVENT-6)."""
 
 
 NOT_REFUSING_STATUSES: Final = frozenset({408, 409})
-"""Statuses among 400-499 that do not say whether the request ran: timeout and conflict."""
+"""Statuses among 400-499 that do not say whether the request ran: timeout and conflict (R-REFUSAL-1)."""
 
 NO_WEBSOCKET_STATUSES: Final = frozenset({404, 405, 426, 501})
-"""Statuses of a rejected handshake that mean: there is no WebSocket here (PROTOCOL.md, "Connection")."""
+"""Statuses of a rejected handshake that mean: there is no WebSocket here (PROTOCOL.md, P-CONN-5)."""
 
 GATEWAY_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)})
-"""Statuses of a rejected handshake that say "not now": a gateway that restarts is no reason to fail."""
+"""Statuses of a rejected handshake that say "not now": a gateway that restarts is no reason to fail (R-REFUSAL-5)."""
 
 MAY_HAVE_RUN: Final = ("server_error", "servererror", "overloaded")
 """Words that, anywhere in an error and in upper or lower case, forbid the verdict SAFE (PROTOCOL.md, "Status unknown").
-The second is how some servers spell the first: ``InternalServerError``."""
+The second is how some servers spell the first: ``InternalServerError`` (P-STATUS-5)."""
 
 EXHAUSTED: Final = frozenset({"insufficient_quota", "usage_limit_reached"})
-"""Error codes or types of a budget that is used up: never waited for (PROTOCOL.md, "Defaults")."""
+"""Error codes or types of a budget that is used up: never waited for (PROTOCOL.md, P-DEFAULT-9)."""
 
 TOO_BIG: Final = 1009
 """The WebSocket close code for a message that is too big (RFC 6455 section 7.4.1)."""
@@ -245,10 +251,11 @@ class VerdictRow(NamedTuple):
 
 
 VERDICT_TABLE: tuple[VerdictRow, ...] = (
+    # R-VERDICT-2
     VerdictRow(frozenset({Phase.LANE_WAIT, Phase.CONNECT, Phase.HANDSHAKE, Phase.SEND}), None, Verdict.SAFE),
-    VerdictRow(frozenset({Phase.AWAIT}), True, Verdict.SAFE),
-    VerdictRow(frozenset({Phase.AWAIT}), False, Verdict.AMBIGUOUS),
-    VerdictRow(frozenset({Phase.STREAM}), None, Verdict.UNSAFE),
+    VerdictRow(frozenset({Phase.AWAIT}), True, Verdict.SAFE),  # R-VERDICT-3
+    VerdictRow(frozenset({Phase.AWAIT}), False, Verdict.AMBIGUOUS),  # R-VERDICT-4, R-VERDICT-5
+    VerdictRow(frozenset({Phase.STREAM}), None, Verdict.UNSAFE),  # R-VERDICT-6
 )
 """The verdict by phase. The first row that matches holds; every phase but DONE is covered."""
 
@@ -278,6 +285,7 @@ _OK: Final = frozenset(range(200, 300))
 _ANSWERED: Final = frozenset(range(1, 1000))
 
 HTTP_TABLE: tuple[HttpRow, ...] = (
+    # In this order: R-HTTP-2; R-HTTP-3 and R-HTTP-4; R-HTTP-5; R-HTTP-7 and R-HTTP-8; R-HTTP-9; R-HTTP-10.
     HttpRow("an event of the response", True, None, None, None, Phase.STREAM, None),
     HttpRow("a JSON error of the API", False, _ANSWERED, True, None, Phase.AWAIT, Cause.ERROR_FRAME),
     HttpRow("an answer that ended without a terminal event", False, _OK, False, None, Phase.STREAM, None),
@@ -285,8 +293,8 @@ HTTP_TABLE: tuple[HttpRow, ...] = (
     HttpRow("no answer, and the request was not handed whole", False, _NO_ANSWER, None, False, Phase.SEND, None),
     HttpRow("no answer to the whole request", False, _NO_ANSWER, None, True, Phase.AWAIT, None),
 )
-"""What a call over HTTP is as evidence (REPLAY.md, "HTTP turn"). The first row that matches holds; the verdict is then
-that of :data:`VERDICT_TABLE`. Without an answer, and where nobody knows what was handed, there is no row."""
+"""What a call over HTTP is as evidence (R-HTTP-1). The first row that matches holds; the verdict is then that of
+:data:`VERDICT_TABLE`. Without an answer, and where nobody knows what was handed, there is no row (R-HTTP-11)."""
 
 
 def http_evidence(
@@ -311,8 +319,7 @@ def http_evidence(
 
     ``status`` is that of the answer, None if there was none. ``error`` holds what the answer, or an ``error`` event in
     it, says, its headers included; ``api_error`` says that this was a JSON error, and not, for example, a gateway's
-    page. The answer's status counts as the error's: one that came with 200 is never SAFE (PROTOCOL.md, "Status
-    unknown").
+    page. The answer's status counts as the error's: one that came with 200 is never SAFE (R-HTTP-13).
 
     ``event_seen``: an event of the response had come. Neutral events and ``error`` are none. ``earlier_may_have_run``:
     as in :class:`Evidence`.

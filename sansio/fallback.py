@@ -38,7 +38,7 @@ __all__ = ["Fallback", "TransportChoice"]
 
 TransportChoice: TypeAlias = Literal["auto", "websocket", "http"]
 """What turns go over: a WebSocket, HTTP, or (``"auto"``) a WebSocket and, if the server has none, HTTP. This is an
-option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams."""
+option of a session; the transports of :mod:`turnwire.sansio.transports` are byte streams (P-TRANSPORT-1)."""
 
 FAILURES_IN_A_ROW: Final = 5
 """How many connections must fail in a row before HTTP is used."""
@@ -66,7 +66,10 @@ class Fallback:
         return ConnectionKind.HTTP if now < self._http_until else ConnectionKind.WEBSOCKET
 
     def kind_for(self, turn: Turn, now: float, *, too_large: bool) -> ConnectionKind:
-        """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket."""
+        """The kind of connection that this turn needs. ``too_large``: its message is too large for a WebSocket.
+
+        Source: P-TRANSPORT-1, P-TRANSPORT-4, P-TRANSPORT-5, P-CLIENT-3.
+        """
         if turn.http_only:
             if self._transport == "websocket" and turn.counts:
                 raise UserError(
@@ -84,7 +87,7 @@ class Fallback:
         """The same for a turn whose message may have ``most`` bytes on a WebSocket.
 
         ``remembers``: whether a WebSocket has this response in its memory. A delta whose response nobody has becomes a
-        turn in full (R-RECOVER-18).
+        turn in full (R-RECOVER-18, C-DELTA-4, C-SAVE-3).
         """
         kind = self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
         if turn.in_full is None or turn.stored or (kind is ConnectionKind.WEBSOCKET and remembers(turn.previous)):
@@ -93,11 +96,14 @@ class Fallback:
         return self.kind_for(turn, now, too_large=turn.too_large(most) is not None)
 
     def replaces(self, turn: Turn, evidence: Evidence) -> bool:
-        """Whether a turn that failed with this evidence was not sent and goes over HTTP instead."""
+        """Whether a turn that failed with this evidence was not sent and goes over HTTP instead (P-TRANSPORT-2)."""
         return self._transport == "auto" and turn.fits_http and _is_no_websocket(evidence)
 
     def update(self, connection: Connection, now: float) -> bool:
-        """Update the state after a change of this connection. True: from now on HTTP is used."""
+        """Update the state after a change of this connection. True: from now on HTTP is used.
+
+        Source: P-TRANSPORT-2, P-TRANSPORT-3.
+        """
         if self._transport != "auto" or isinstance(connection, HttpConnection):
             return False
         before = self._http_until

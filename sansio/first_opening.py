@@ -25,7 +25,7 @@ _CUT: Final = frozenset({Cause.EOF, Cause.TRANSPORT})
 
 
 class FirstOpening:
-    """The state of the opening by ``connect()``, over all attempts (REPLAY.md, "Automatic recovery")."""
+    """The state of the opening by ``connect()``, over all attempts (R-RECOVER-12, P-TRANSPORT-6)."""
 
     def __init__(
         self,

@@ -153,7 +153,7 @@ def _made(
     strict: bool | None = None,
     repeatable: bool = False,
 ) -> ToolFunction:
-    """A tool that its function describes."""
+    """A tool that its function describes (C-TOOL-12)."""
     about, documented = _documentation(function)
     fields = _fields(function)
     called = _checked_name(_name_of(function) if name is None else name)
@@ -224,7 +224,7 @@ class _Field(msgspec.Struct, frozen=True):
 
     @property
     def takes_none(self) -> bool:
-        """Whether null is one of its values, and does not stand for the default."""
+        """Whether null is one of its values, and does not stand for the default (C-TOOL-12)."""
         return type(None) in get_args(_plain(self.hint)) or self.hint is type(None) or _plain(self.hint) is Any
 
 
@@ -319,7 +319,8 @@ def _is_pydantics(hint: Any) -> bool:
 
 
 def _values(fields: list[_Field], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments: what was given, and the defaults of the rest. Null stands for a default that is not null."""
+    """All arguments: what was given, and the defaults of the rest. Null stands for a default that is not null
+    (C-TOOL-12)."""
     values: dict[str, Any] = {}
     for field in fields:
         value = given.get(field.name, msgspec.UNSET)

@@ -49,12 +49,12 @@ from .errors import LaneLimitError
 __all__ = ["AUTO", "MAX_IN_FLIGHT", "MAX_NAMED_LANES", "AnyLane", "Auto", "Lanes", "is_stream_id"]
 
 MAX_IN_FLIGHT: Final = 16
-"""Responses in flight on one connection, over all lanes."""
+"""Responses in flight on one connection, over all lanes (P-LANES-3)."""
 MAX_NAMED_LANES: Final = 32
-"""Distinct names on one connection, over its whole life."""
+"""Distinct names on one connection, over its whole life (P-LANES-4)."""
 
 AUTOMATIC_NAMES: Final = 16
-"""Names for turns without a lane of their own, per connection: as many as may be in flight."""
+"""Names for turns without a lane of their own, per connection: as many as may be in flight (P-LANES-10)."""
 
 
 class Auto(enum.Enum):
@@ -70,7 +70,7 @@ AUTO: Final = Auto.AUTO
 """As a ``stream_id``: any free lane."""
 
 AnyLane: TypeAlias = str | Literal[Auto.AUTO] | None
-"""A lane's name, None for the default lane, or AUTO for any."""
+"""A lane's name, None for the default lane, or AUTO for any (P-LANES-13)."""
 
 TurnT = TypeVar("TurnT", bound=Hashable)
 
@@ -78,7 +78,7 @@ _STREAM_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 
 def is_stream_id(value: object) -> bool:
-    """Whether this can name a lane (PROTOCOL.md, "Server events", ``invalid_stream_id``)."""
+    """Whether this can name a lane (PROTOCOL.md, P-EVENT-7)."""
     return isinstance(value, str) and _STREAM_ID.fullmatch(value) is not None
 
 
@@ -90,6 +90,8 @@ class Lanes(Generic[TurnT]):
     """The waiting and the running turns of one connection. Every method costs O(1).
 
     ``preferred`` returns the lane that a turn without a lane of its own prefers; AUTO: it has no preference.
+
+    Source: P-LANES-1, P-LANES-2.
     """
 
     def __init__(
@@ -204,7 +206,7 @@ class Lanes(Generic[TurnT]):
 
     def start(self) -> tuple[TurnT, str | None] | None:
         """Start the next turn, if one may start: it is running from now on. Returns it and its lane; None: none may
-        start."""
+        start (P-LANES-5, P-LANES-6)."""
         while self._ready and self._has_slot:
             key, _ = self._ready.popitem(last=False)
             if key in self._any:
@@ -224,10 +226,11 @@ class Lanes(Generic[TurnT]):
         return None
 
     def _is_free(self, lane: str | None) -> bool:
+        # P-LANES-11.
         return lane not in self.running and lane not in self._waiting and lane not in self.reserved
 
     def _free_lane(self, turn: TurnT) -> str | None:
-        """The lane for an AUTO turn. None, the default lane, may be busy."""
+        """The lane for an AUTO turn. None, the default lane, may be busy (P-LANES-10, P-LANES-11, P-DIALECT-10)."""
         if not self.names_known:
             return None
         preferred = self._preferred(turn)

@@ -40,6 +40,8 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
     Raises:
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
         UserError: an option of the HTTP client; another ``type``; two different ``stream_id``.
+
+    Source: P-CLIENT-1 to P-CLIENT-3, P-CLIENT-8.
     """
     given = {name: value for name, value in body.items() if marker(value.__class__) is None}
     frame: dict[str, Any] = {"type": "response.create", **given}
@@ -55,7 +57,7 @@ def response_create(body: Mapping[str, Any], *, stream_id: AnyLane = None) -> di
 
 
 def in_lane(frame: dict[str, Any], stream_id: AnyLane) -> dict[str, Any]:
-    """``frame`` with its lane, which is in it or given separately, after checking the lane's name."""
+    """``frame`` with its lane, which is in it or given separately, after checking the lane's name (P-EVENT-7)."""
     named = frame.pop("stream_id", None)
     if stream_id is AUTO:
         stream_id = None

@@ -87,6 +87,8 @@ def options_from_client(client: object | None, options: SessionOptions | None, *
 
     ``given`` are options that replace those in ``options``, unless they are None. Raises WrongTypeError for options of
     another type, and UserError for a value out of its range.
+
+    Source: P-DEFAULT-2.
     """
     Instance(SessionOptions, optional=True).check("options", options)
     options = options or SessionOptions()

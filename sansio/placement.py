@@ -56,7 +56,7 @@ class _Search:
 
 
 def place(backlog: Backlog, pool: Pool, kind_for: KindFor, submit: Callable[[Connection, Turn], None]) -> None:
-    """Give waiting turns and retrievals to connections, by ``submit``; they leave the backlog."""
+    """Give waiting turns and retrievals to connections, by ``submit``; they leave the backlog (P-POOL-15)."""
     for retrieval in list(backlog.retrievals):
         if (connection := pool.choose(retrieval, ConnectionKind.HTTP)) is None:
             break

@@ -62,9 +62,9 @@ from .upgrade import StickyValues
 __all__ = ["Connection", "ConnectionKind", "Pool"]
 
 RETRY: Final = 10.0
-"""Seconds until another replacement is opened after one could not be opened."""
+"""Seconds until another replacement is opened after one could not be opened (P-POOL-10)."""
 FINISH: Final = 0.1
-"""Seconds for which an HTTP connection whose turn has ended is expected to take another one soon."""
+"""Seconds for which an HTTP connection whose turn has ended is expected to take another one soon (P-POOL-12)."""
 ENDED: Final = 16
 """How many connections that have ended are listed."""
 
@@ -152,6 +152,8 @@ class Pool:
         """The connection of this kind that the turn goes to now; None if it has to wait.
 
         If the chosen connection has no lane name left for the turn, the connection begins to drain, and the turn waits.
+
+        Source: P-POOL-2 to P-POOL-8, P-LANES-4.
         """
         chosen = self._of_several(turn, kind) if self.spreads else self._only(kind)
         if chosen is None or turn.wanted is AUTO:  # It needs no name of its own.
@@ -164,7 +166,10 @@ class Pool:
         return chosen
 
     def _only(self, kind: ConnectionKind) -> Connection | None:
-        """The newest connection, if it is of this kind and takes turns. For a pool of at most one connection."""
+        """The newest connection, if it is of this kind and takes turns. For a pool of at most one connection.
+
+        Source: P-POOL-7.
+        """
         only = next(reversed(self._connections), None)
         return only if only is not None and type(only) is _CLASSES[kind] and only.accepts_turns else None
 
@@ -177,11 +182,11 @@ class Pool:
 
     def is_lane_busy(self, turn: Turn, kind: ConnectionKind) -> bool:
         """Whether a turn of the same lane is on a connection where this turn cannot wait: turns of a lane never
-        overlap."""
+        overlap (P-POOL-3)."""
         return turn.wanted is not AUTO and self._overlaps(turn, self._bound_to(turn, self._takers(kind), kind))
 
     def is_held(self, turn: Turn, kind: ConnectionKind) -> bool:
-        """Whether this turn is held on each connection that takes turns."""
+        """Whether this turn is held on each connection that takes turns (P-POOL-14)."""
         takers = self._takers(kind)
         return turn.wanted is not AUTO and bool(takers) and all(one.is_held_for(turn) for one in takers)
 
@@ -197,7 +202,10 @@ class Pool:
         return [one for one in self._connections if type(one) is cls and one.accepts_turns and one not in replacements]
 
     def _bound_to(self, turn: Turn, takers: list[Connection], kind: ConnectionKind) -> Connection | None:
-        """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any."""
+        """The connection whose memory the turn needs, or on which its lane is in use; None: it may go to any.
+
+        Source: P-POOL-4, P-POOL-5.
+        """
         several = self.most[kind] > 1
         remembers = None
         if turn.previous is not None:
@@ -211,6 +219,7 @@ class Pool:
         return None
 
     def _emptiest(self, turn: Turn, takers: list[Connection], kind: ConnectionKind) -> Connection | None:
+        # P-POOL-6.
         if turn.wanted is AUTO:  # It needs no name, and is held only where no slot is free.
             best = min(takers, key=_load)
         else:
@@ -236,7 +245,10 @@ class Pool:
         return sum(since is not None and since + FINISH > now for since in found)
 
     def wants_connection(self, kind: ConnectionKind | None) -> ConnectionKind | None:
-        """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need."""
+        """The kind of connection that should be opened; None: none. ``kind`` is what the waiting turns need.
+
+        Source: P-POOL-1, P-POOL-9.
+        """
         if None in self.too_old.values():
             return ConnectionKind.WEBSOCKET
         if kind is None or self._taking(kind) >= self.most[kind]:
@@ -244,7 +256,10 @@ class Pool:
         return kind
 
     def _taking(self, kind: ConnectionKind) -> int:
-        """How many connections count towards the limit of this kind. For HTTP, busy ones count too."""
+        """How many connections count towards the limit of this kind. For HTTP, busy ones count too.
+
+        Source: P-POOL-1, P-POOL-12.
+        """
         if kind is ConnectionKind.HTTP:
             return sum(type(one) is HttpConnection for one in self._connections)
         return len(self._takers(kind))
@@ -308,7 +323,10 @@ class Pool:
     # -- age, and idleness
 
     def rotate(self, now: float) -> list[Connection]:
-        """Mark connections that are too old for replacement; return the idle ones, to be drained at once."""
+        """Mark connections that are too old for replacement; return the idle ones, to be drained at once.
+
+        Source: P-CONN-8, P-POOL-10.
+        """
         self.rotate_at = inf
         drained: list[Connection] = []
         for connection in self._takers(ConnectionKind.WEBSOCKET):
@@ -328,6 +346,8 @@ class Pool:
 
         A WebSocket goes only if there is another one: an HTTP connection has no memory, and does not replace it. With
         ``close_last`` any goes.
+
+        Source: P-POOL-11.
         """
         return next((one for one, since in self._dispensable() if since + self._max_idle <= now), None)
 

@@ -184,6 +184,8 @@ def choose_proxy(proxy: AnyProxy | str | None, endpoint: Endpoint, environment: 
 
     Raises as :func:`checked_proxy` does, also for values from the environment; and UserError if a proxy was given for
     an endpoint on a unix socket.
+
+    Source: P-CONN-17, P-CONN-18.
     """
     named = checked_proxy(proxy)
     if endpoint.socket is not None:

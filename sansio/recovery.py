@@ -6,8 +6,8 @@ and a refused automatic lane name, which ``connection/_routing.py`` drops (R-REC
 
 The promise
     Each failure that it is asked about is decided about once, in the step in which it occurs, before anybody can see
-    it. The checks, in this order: whether it is a delta that can be sent in full instead (R-RECOVER-17), which nothing
-    below can forbid; whether the turn was begun where repetition is switched off; the policy
+    it. The checks, in this order: whether it is a delta that can be sent in full instead (R-RECOVER-17, C-DELTA-5),
+    which nothing below can forbid; whether the turn was begun where repetition is switched off; the policy
     (``RecoveryPolicy.plan``) with its time budget; the turn's own deadlines; last, the caller's ``should_repeat``,
     which can only refuse. If that raises or returns a coroutine, it counts as a refusal, and the log names the
     exception's type.

@@ -35,7 +35,7 @@ _pre_event_retries_off: ContextVar[bool] = ContextVar("turnwire_pre_event_retrie
 def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
     """Within this context nothing is repeated automatically: neither turns nor requests of the HTTP client.
 
-    It is for callers with retries of their own (REPLAY.md, "Automatic recovery"). ``disabled=False`` allows them again.
+    It is for callers with retries of their own (R-RECOVER-10). ``disabled=False`` allows them again.
     """
     token = _provider_retries_off.set(disabled)
     try:
@@ -46,7 +46,7 @@ def provider_managed_retries_disabled(disabled: bool = True) -> Generator[None]:
 
 @contextmanager
 def websocket_pre_event_retries_disabled(disabled: bool = True) -> Generator[None]:
-    """Within this context, turns are not repeated automatically (REPLAY.md, "Automatic recovery")."""
+    """Within this context, turns are not repeated automatically (R-RECOVER-10)."""
     token = _pre_event_retries_off.set(disabled)
     try:
         yield

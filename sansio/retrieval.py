@@ -2,8 +2,8 @@
 
 The promise
     A retrieval has one result: the response, or one :class:`~turnwire.sansio.errors.RetrievalError`, which has no
-    verdict, because nothing that happens to a retrieval changes what is known of the turn. Its connection is given back
-    when the caller leaves it.
+    verdict, because nothing that happens to a retrieval changes what is known of the turn (R-RETRIEVE-4). Its
+    connection is given back when the caller leaves it.
 
 Why a failure is not a TurnError
     ``except TurnError`` guards code that decides whether a turn is sent again. A retrieval that failed before it was
@@ -84,7 +84,7 @@ def _run(runtime: RetrievingRuntime, retrieval: Retrieval, turn: Turn) -> Genera
 
 
 def retrieval_error(failure: TurnError, retrieval: Retrieval) -> RetrievalError:
-    """The error that the caller of a retrieval gets."""
+    """The error that the caller of a retrieval gets (P-RETRIEVE-7)."""
     evidence, refusal = failure.evidence, failure.evidence.refusal or Refusal()
     kind = RetrievalTimeoutError if evidence.cause is Cause.TIMEOUT else RetrievalError
     if refusal.status == 404:

@@ -15,7 +15,7 @@ __all__ = ["http_date", "lower_names", "parse_retry_after"]
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (RFC 9110 section 10.2.3).
+    """Seconds to wait according to ``retry-after-ms``, else ``retry-after`` (R-ADVICE-29; RFC 9110 section 10.2.3).
 
     Header names match in any case. A date is measured from the response's own ``date`` header, else from ``now``
     (seconds since the epoch). A date without a zone is in UTC. The result is None for a value that is unreadable,

@@ -237,7 +237,10 @@ class SessionRuntime(Runtime):
         self._driver.cancel(turn, self.clock())
 
     def begin(self) -> float:
-        """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins."""
+        """The present time. First, read the data that has arrived: it cannot belong to the turn that now begins.
+
+        Source: P-START-12.
+        """
         links = list(self._driver.open_links.values())
         for link in links:  # If there are several: only idle ones, which may not have been read for a long time.
             if len(links) == 1 or link.connection.idle:

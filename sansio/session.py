@@ -320,7 +320,7 @@ class ResponsesSession:
         self.update(now)
 
     def _recover(self, turn: Turn, failure: TurnError) -> bool:
-        """Decide about a failure. True: the turn is repeated, and is again a turn that has not begun."""
+        """Decide about a failure (R-VISIBLE-1). True: the turn is repeated, and is again one that has not begun."""
         self._recovery.saw(failure)
         if failure.evidence.refusal is not None:
             self.rate_limits.answered(failure.evidence.refusal.headers)
@@ -389,7 +389,8 @@ class ResponsesSession:
         return left
 
     def _place_returned(self, now: float) -> list[Turn]:
-        """Put the turns to be repeated where they wait; return those that need nothing but a connection."""
+        """Put the turns to be repeated where they wait; return those that need nothing but a connection
+        (R-RECOVER-9)."""
         returned, self._returned = self._returned, []
         first: list[Turn] = []
         for turn, plan, failed_on in returned:

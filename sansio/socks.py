@@ -86,6 +86,8 @@ class SocksTunnel:
 
     ``proxy`` is the proxy in words, for messages. ``address``: what this side has found the endpoint's host to be.
     Raises UserError for a user name or password that cannot be sent.
+
+    Source: P-CONN-17.
     """
 
     @discreet

@@ -66,6 +66,8 @@ class OutputFormat(Generic[T]):
         """The body of a request, with the format in ``text``, beside its other members; in a copy.
 
         Raises UserError if it has a format already, and WrongTypeError if ``text`` is no mapping.
+
+        Source: P-FORMAT-2.
         """
         text: object = body.get("text")
         if text is None or marker(text.__class__) is not None:
@@ -151,7 +153,7 @@ def _read(response: Response, wanted: OutputFormat[T]) -> T:
 def _why_not(
     response: Response, refusal: str | None, problem: Exception | None, name: str
 ) -> tuple[type[OutputError], str, str]:
-    """Why there is no value: the class of the error, what happened, what to do."""
+    """Why there is no value: the class of the error, what happened, what to do (P-FORMAT-4)."""
     if refusal is not None:
         return OutputRefusedError, "the model refused", "show error.refusal, or ask for something else"
     if response.status not in (None, "completed"):
@@ -171,6 +173,8 @@ def output_format(text_format: Any) -> OutputFormat[Any] | None:
     """The format for a ``text_format``; None if there is none: None, ``Omit`` or ``NotGiven``.
 
     Raises UserError for a type whose schema cannot be strict, and WrongTypeError for what is no type of answers.
+
+    Source: P-FORMAT-1.
     """
     if text_format is None or marker(text_format.__class__) is not None:
         return None
@@ -226,7 +230,7 @@ _of_type = lru_cache(128)(_made)
 
 
 def _wire(name: object, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's ``text.format``."""
+    """The request's ``text.format`` (P-FORMAT-1)."""
     called = _NOT_IN_A_NAME.sub("_", name if isinstance(name, str) else "")[:64].strip("_") or "response"
     return {"type": "json_schema", "name": called, "schema": strict_schema(schema), "strict": True}
 

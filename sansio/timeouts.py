@@ -40,6 +40,8 @@ class Timeouts(msgspec.Struct, frozen=True):
         receive: For each next event of the turn, counted from its last event, or from when its message was handed over.
             Keepalive events count as events of the turn; pongs, and events of other turns, do not.
         total: For the whole turn, including repetitions, counted from when it was made.
+
+    Source: P-DEFAULT-1.
     """
 
     lane: float | None = None
@@ -103,6 +105,8 @@ def timeouts_from(value: object, *, default: object = OMIT) -> Timeouts:
     Raises:
         UserError: a negative number of seconds, one above 10**9 (about 31 years), or NaN.
         WrongTypeError: anything else.
+
+    Source: P-DEFAULT-2.
     """
     given = default if is_omitted(value) else value
     if is_omitted(given):
@@ -129,6 +133,6 @@ def shortest_wait(timeouts: Timeouts) -> float:
 
 
 DEFAULT_TIMEOUTS: Final = Timeouts()
-"""Those that hold where nobody has given any."""
+"""Those that hold where nobody has given any (P-DEFAULT-1, P-DEFAULT-6)."""
 NO_TIMEOUTS: Final = Timeouts(None, None, None, None, None)
-"""Every wait without a limit."""
+"""Every wait without a limit (P-DEFAULT-11)."""

@@ -145,7 +145,7 @@ def unforced(choice: object) -> Any:
     """The ``tool_choice`` for the turns after the model has called a tool, so that it may answer; as in the Agents SDK.
 
     ``"auto"`` and ``"none"`` stay; so do the tools that it is allowed to call (``allowed_tools``), of which it need not
-    call one any more. Everything else made it call a tool, and is left out.
+    call one any more. Everything else made it call a tool, and is left out (C-TOOL-13).
     """
     if choice in (None, "auto", "none"):
         return choice
@@ -235,7 +235,7 @@ class ToolLoop:
     # -- the calls of one response
 
     def _answer(self, calls: list[ToolCall]) -> Flow[None]:
-        """See to it that each call has its output, but those that the caller answers."""
+        """See to it that each call has its output, but those that the caller answers (C-TOOL-8, C-TOOL-10)."""
         ready: list[_Ready] = []
         for call in calls:
             if call.state is CallState.REQUESTED:
@@ -251,7 +251,7 @@ class ToolLoop:
                 yield from self._record(call, WAS_INTERRUPTED)
 
     def _ready(self, call: ToolCall) -> Flow[_Ready | str | None]:
-        """The call, ready to be run; or its output, if it is not to be run; None: the caller answers it."""
+        """The call, ready to be run; or its output, if it is not to be run (C-TOOL-7); None: the caller answers it."""
         if call.item.get("status") == "incomplete":
             return WAS_CUT_OFF
         function = self._tools.function_for(call.name)
@@ -273,7 +273,7 @@ class ToolLoop:
         return _Ready(call, function, arguments)
 
     def _side_by_side(self, ready: list[_Ready]) -> Flow[None]:
-        """Run the calls, at most ``parallel`` at the same time. Raises what a hook raises."""
+        """Run the calls, at most ``parallel`` at the same time. Raises what a hook raises (C-TOOL-8)."""
         waiting = iter(ready)
         workers = min(len(ready), self._settings.parallel)
         first: Exception | None = None
@@ -286,14 +286,15 @@ class ToolLoop:
 
     def _worker(self, waiting: Iterator[_Ready]) -> Flow[None]:
         for ready in waiting:
-            yield Wait(self._shell.checkpoint)  # If it is cancelled here, the call has not begun.
+            yield Wait(self._shell.checkpoint)  # If it is cancelled here, the call has not begun (C-TOOL-9).
             yield from self._run_one(*ready)
 
     def _run_one(self, call: ToolCall, function: ToolFunction, arguments: Mapping[str, Any]) -> Flow[None]:
+        # C-TOOL-6, C-TOOL-9.
         self._ledger.begin(call)
         try:
             yield from self._tell(call)
-        except BaseException:
+        except BaseException:  # C-TOOL-6.
             self._ledger.reset(call)
             raise
         made = partial(function, **arguments)
@@ -309,7 +310,7 @@ class ToolLoop:
             yield from self._record(call, output)
 
     def _failed(self, call: ToolCall, exc: Exception) -> Flow[None]:
-        """The function raised. If the hook does, too, the call has an output all the same."""
+        """The function raised. If the hook does, too, the call has an output all the same (C-TOOL-7)."""
         output: Any = output_of(f"The tool failed: {type(exc).__name__}: {exc}")
         try:
             if self._settings.on_error is not None:
@@ -321,7 +322,7 @@ class ToolLoop:
         yield from self._record(call, output)
 
     def _interrupted(self, call: ToolCall) -> Flow[None]:
-        """It had begun when a loop before this one ended."""
+        """It had begun when a loop before this one ended (C-TOOL-3)."""
         hook, function = self._settings.on_interrupted, self._tools.function_for(call.name)
         said = None if hook is None else (yield from call_hook(hook, call))
         if said is True or (hook is None and function is not None and function.repeatable):

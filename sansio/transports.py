@@ -262,7 +262,7 @@ class Route:
         self, addresses: Sequence[str | None], proxy: AnyProxy, endpoint: Endpoint, carrier: Carrier
     ) -> Flow[None]:
         """Open a tunnel to the first address that the proxy can reach, one after another. The deadline of the opening
-        bounds them all. Raises what the last one raised."""
+        bounds them all. Raises what the last one raised (P-CONN-17)."""
         *others, last = addresses
         for address in others:
             tunnel = proxy.tunnel(endpoint, address)

@@ -53,6 +53,7 @@ def upgrade_headers(endpoint: Endpoint, dialect: Dialect, sticky: Headers) -> He
 
 
 def _with_betas(headers: Headers, betas: Iterable[str]) -> Headers:
+    # P-DIALECT-12, P-DIALECT-13.
     given = next(((name, value.reveal()) for name, value in headers if name.lower() == BETA), ("OpenAI-Beta", ""))
     values = [value.strip() for value in given[1].split(",") if value.strip()]
     features = {_feature(value) for value in values}
@@ -71,6 +72,8 @@ def kept_after(sticky: Headers, answer: Mapping[str, str], dialect: Dialect) -> 
     """The sticky values after an upgrade that was accepted: those of the answer, and those sent that it does not name.
 
     ``sticky`` are the values that were sent; ``answer`` has lower-case names.
+
+    Source: P-DIALECT-16.
     """
     kept = dict(sticky)
     for name in dialect.sticky_headers:
@@ -84,6 +87,8 @@ def kept_after_refusal(sticky: Headers, status: int | None) -> Headers:
     """The sticky values after an upgrade that failed: none, if it was refused for good, which they may have caused.
 
     ``status`` is that of the answer; None: there was none.
+
+    Source: P-DIALECT-17.
     """
     return sticky if status is None or status in GATEWAY_STATUSES else ()
 
@@ -105,6 +110,8 @@ class StickyValues:
     """The sticky values of a session's former connections, for the connections that are opened next.
 
     ``most``: for how many connections values are kept; those of the oldest are dropped first.
+
+    Source: P-DIALECT-17.
     """
 
     def __init__(self, most: int) -> None:

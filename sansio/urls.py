@@ -48,6 +48,8 @@ def parse_url(url: object, what: str, schemes: Collection[str], advice: str) -> 
     Raises:
         UserError: not a URL, another scheme, or a host or port that nobody can connect to.
         WrongTypeError: neither text nor a URL object of another library.
+
+    Source: P-CONN-1.
     """
     if not _is_url(url):
         raise WrongTypeError(f"{what} is {type_in_words(url)}: {advice}")
@@ -108,6 +110,8 @@ def split_socket(url: object) -> tuple[str | None, object]:
     """The path of the unix socket in a base URL (None if it names none), and the URL to request there.
 
     Raises UserError for a URL with scheme ``unix`` that contains no path of a socket.
+
+    Source: P-CONN-18.
     """
     text = str(url) if _is_url(url) else ""
     if text[:5].lower() != "unix:":

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import settings
+from kit import runs
 from kit.shells import BACKENDS, Backend
 from kit.tiers import FOLDERS, PROOF_LIMIT, QUICK, QUICK_EXAMPLES, QUICK_LIMIT, SLOW
 
@@ -119,15 +121,33 @@ def ctrl_c() -> Iterator[None]:
 # --- What a test has to say ------------------------------------------------------------------------------------------
 
 
+ASKED = ("TURNWIRE_SEARCH", "TURNWIRE_SEEDS", "TURNWIRE_LEDGER", "TURNWIRE_RECORDED")
+"""The settings with which more of the proofs is asked for."""
+
+
+def cpu_seconds() -> float:
+    """What this process and those that it started have used."""
+    return sum(os.times()[:4])
+
+
 class Summary:
     """What a test has to say when all are over."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
+        self._told_at = cpu_seconds()
 
     def append(self, line: str) -> None:
         """One more line. It reaches the terminal from whichever process runs the test."""
         self._item.user_properties.append(("summary", line))
+
+    def ran(self, proof: str, what: str, *, violations: int = 0, whole: bool = True, **counts: int) -> None:
+        """A proof was run: how much of it. With ``TURNWIRE_RUNS=FILE`` the line goes there, see ``kit/runs.py``."""
+        before, self._told_at = self._told_at, cpu_seconds()
+        seconds = round(self._told_at - before, 2)
+        asked = " ".join(f"{name}={os.environ[name]}" for name in ASKED if name in os.environ)
+        run = runs.Run(proof, what, runs.today(), "", seconds, counts, violations, asked, whole=whole)
+        self._item.user_properties.append(("run", msgspec.json.encode(run).decode()))
 
 
 @pytest.fixture
@@ -167,6 +187,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if told:
         terminalreporter.section("said by the tests")
         terminalreporter.write_line("\n".join(told))
+    if file := os.environ.get("TURNWIRE_RUNS"):
+        commit = runs.commit()
+        made = [msgspec.json.decode(line, type=runs.Run) for report in reports for line in _said(report, "run")]
+        runs.replace(Path(file), [msgspec.structs.replace(run, commit=commit) for run in runs.merged(made)])
 
 
 def _said(report: pytest.TestReport, what: str) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ...sansio import __version__
-from . import _ask, _demo, _record, _replay, _serve, _tables, _vectors
+from . import _ask, _check, _demo, _record, _replay, _serve, _tables, _vectors
 from ._output import FAILED, INTERRUPTED, WRONG_USAGE, StdoutError, guarded, leaves
 
 __all__ = ["main"]
@@ -64,6 +64,11 @@ _COMMANDS: dict[str, _Command] = {
         "print the tables that decide: as drawings, or as data for another language",
         _tables.add_arguments,
         _tables.run,
+    ),
+    "check": _Command(
+        "check whether a server speaks the protocol: lanes, errors, continuation, closing, limits",
+        _check.add_arguments,
+        _check.run,
     ),
     "vectors": _Command(
         "run the test vectors on a program in any language",

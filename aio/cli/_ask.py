@@ -33,7 +33,7 @@ from ._masks import mask_credentials
 from ._output import FAILED, WRONG_USAGE, harmless, problem
 from ._prompt import NoPromptError, read_prompt
 
-__all__ = ["add_arguments", "contradiction_in", "keeps_conversation", "run"]
+__all__ = ["add_arguments", "contradiction_in", "keeps_conversation", "run", "trusting"]
 
 MODEL: Final = "gpt-5.4"
 KEY: Final = "OPENAI_API_KEY"
@@ -246,12 +246,12 @@ def _options(arguments: argparse.Namespace) -> SessionOptions:
 def _network(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``connect()`` for the network."""
     proxy: str | None = None if arguments.proxy == "none" else arguments.proxy
-    context = None if arguments.ca is None else _trusting(arguments.ca)
+    context = None if arguments.ca is None else trusting(arguments.ca)
     to_proxy = context if proxy == "env" or (proxy or "").lower().startswith("https:") else None
     return {"proxy": proxy, "ssl_context": context, "proxy_ssl_context": to_proxy}
 
 
-def _trusting(path: Path) -> ssl.SSLContext:
+def trusting(path: Path) -> ssl.SSLContext:
     """TLS settings that trust the authorities in a file, too. Raises UserError."""
     context = ssl.create_default_context()
     try:

@@ -132,7 +132,7 @@ class TurnwireTransport(AsyncBaseTransport):
         return await transport_for(request.url).handle_async_request(request)
 
     def _http_client(self, library: Any) -> Any:
-        """The client of this library that has the inner transport."""
+        """The client of this library that has the inner transport (P-HTTPX-11)."""
         if library not in self._http_clients:
             names = ("max_connections", "max_keepalive_connections", "keepalive_expiry")
             limits = library.Limits(**{name: getattr(DEFAULT_CONNECTION_LIMITS, name) for name in names})
@@ -156,7 +156,7 @@ def _arguments_of_a_client(inner: object, ssl_context: object, proxy: str | None
 
 
 def _library_of(request: object) -> Any:
-    """httpx2 or httpx: the library of the client that made this request."""
+    """httpx2 or httpx: the library of the client that made this request (P-HTTPX-12)."""
     return sys.modules[type(request).__module__.partition(".")[0]]
 
 
@@ -170,7 +170,7 @@ def _interrupted(failure: TurnError | TooManyTurnsError, request: Any) -> Except
 
 @cache
 def _stream_of(library: Any) -> Any:
-    """The class of the body of a streamed answer: the library checks that it is one of its own."""
+    """The class of the body of a streamed answer: the library checks that it is one of its own (P-HTTPX-12)."""
 
     class TurnStream(library.AsyncByteStream):
         def __init__(self, exchange: TurnExchange, request: Any) -> None:

@@ -172,7 +172,10 @@ class ClientConnection:
     # --- What counts -------------------------------------------------------------------------------------------------
 
     def leave_out_request(self, *, first: bool) -> None:
-        """The request that was read is for control, and the first of its connection or not: it does not count."""
+        """The request that was read is for control, and the first of its connection or not: it does not count.
+
+        Source: P-CONTROL-2.
+        """
         self.counter.leave_out_request()
         self.for_control = self.for_control or first
         if first and self.number == self.service.connections:
@@ -180,7 +183,7 @@ class ClientConnection:
             self.number = 0
 
     def number_as_client(self) -> None:
-        """A request has come that is for the API."""
+        """A request has come that is for the API (P-CONTROL-2)."""
         self.for_control = False
         if self.number == 0:
             self.service.connections += 1

@@ -125,7 +125,10 @@ class Control:
 
     @staticmethod
     def find(method: str, target: str, body: JsonBody, connection: object) -> ControlCall | HttpReply | Problem | None:
-        """What a request asks for, the reply to OPTIONS, or why it cannot; None if it is none for control."""
+        """What a request asks for, the reply to OPTIONS, or why it cannot; None if it is none for control.
+
+        Source: P-CONTROL-1.
+        """
         path, _, query = target.partition("?")
         if path.rstrip("/") != CONTROL and not path.startswith(f"{CONTROL}/"):
             return None
@@ -211,7 +214,7 @@ class Control:
             listeners.discard(listen)
 
     async def expect(self, call: ControlCall) -> object:
-        """Whether the ledger is as the body says, now or within some seconds."""
+        """Whether the ledger is as the body says, now or within some seconds (P-CONTROL-4)."""
         wanted = call.read(_EXPECTED)
         entries, every, within = wanted.get("entries", []), wanted.get("every", {}), wanted.get("within", 0)
         deadline = anyio.current_time() + within
@@ -256,7 +259,7 @@ class Control:
         return {"ok": True, "seconds": self._server.latency}
 
     async def reset(self, call: ControlCall) -> object:
-        """As it was when it started."""
+        """As it was when it started (P-CONTROL-5)."""
         call.read(_NOTHING)
         await self._server.reset(but=call.connection)
         return {"ok": True}
@@ -322,7 +325,7 @@ _ROUTES: Final[Mapping[str, Mapping[str, _Route]]] = {
     "latency": {"POST": _Route('another latency: {"seconds": 0.1}', Control.latency)},
     "reset": {"POST": _Route("as it was when it started: ledger, store, faults, script, numbers", Control.reset)},
 }
-"""By the name below :data:`CONTROL`, and by method."""
+"""By the name below :data:`CONTROL`, and by method (P-CONTROL-3)."""
 
 _STARTS: Final = tuple(
     f"{method} {CONTROL}".encode() for method in ("HEAD", *{each for methods in _ROUTES.values() for each in methods})

@@ -89,7 +89,7 @@ def _garbage(**given: str) -> Garbage:
 
 
 def _action(kind: type[Action]) -> Members:
-    """``{"cut": {"reset": true}}``."""
+    """``{"cut": {"reset": true}}`` (P-FAULT-2)."""
     name = _name(kind)
     make: Callable[..., Any] = _garbage if kind is Garbage else kind
     fields = Members(f"the action {name}", _FIELDS[kind], make, _REQUIRED.get(kind, ()))
@@ -130,7 +130,7 @@ _OF_A_REQUEST: Final = {
 
 
 def _fault(point: type[Point]) -> Members:
-    """A fault at one point, with the actions and the conditions that are possible there."""
+    """A fault at one point, with the actions and the conditions that are possible there (P-FAULT-1, P-FAULT-3)."""
     tag, read = _name(point), point not in (Upgrading, Opened)
     marked = read and point is not Received
     members = {
@@ -172,6 +172,8 @@ def read_faults(document: object) -> list[Fault]:
     """The faults that a JSON document has (decoded, or as bytes or text), for ``serve(faults=…)``.
 
     Raises UserError for what is none; it names the place: ``[1].do: …``.
+
+    Source: P-FAULT-1.
     """
     read = _DOCUMENT.read(parse_json(document), "")
     return [read] if isinstance(read, Fault) else read

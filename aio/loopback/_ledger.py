@@ -91,7 +91,10 @@ class LedgerEntry(_Observed):
             on_end(self)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as JSON, with ``***`` for each credential in the headers and in the tools of the body."""
+        """All of it as JSON, with ``***`` for each credential in the headers and in the tools of the body.
+
+        Source: P-CONTROL-6.
+        """
         values = {name: getattr(self, name) for name in FIELDS}
         headers = {name: _MASK if isinstance(value, Secret) else value for name, value in self.headers.items()}
         return {**values, "headers": headers, "body": None if self.body is None else _without_credentials(self.body)}

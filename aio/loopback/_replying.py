@@ -17,7 +17,7 @@ __all__ = ["begin_reply", "take_reply"]
 
 
 def take_reply(connection: ClientConnection, running: RunningTurn) -> None:
-    """Take the reply out of the script, in the order in which the turns start. A warm-up takes none."""
+    """Take the reply out of the script, in the order in which the turns start. A warm-up takes none (P-SCRIPT-2)."""
     script, entry = connection.service.script, running.entry
     if script is None or entry is None or not running.turn.generate:
         return
@@ -30,7 +30,7 @@ def take_reply(connection: ClientConnection, running: RunningTurn) -> None:
 
 async def begin_reply(running: RunningTurn, entry: LedgerEntry, *, created_at: int) -> Iterator[ItemDict]:
     """Find the reply, calling the script's function if it is one; give its events. An error of the script is kept, and
-    the client gets it as an ``error`` with status 500."""
+    the client gets it as an ``error`` with status 500 (P-SCRIPT-4)."""
     turn = running.turn
     if not turn.generate:
         running.reply = WARM_UP

@@ -42,7 +42,7 @@ __all__ = ["LoopbackServer", "Serving", "serve"]
 _HOST: Final = "127.0.0.1"
 """Where it listens, unless the caller says."""
 _MAX_REFUSED: Final = 64
-"""Connections beyond the limit that may be open to be told so; one more is closed without an answer."""
+"""Connections beyond the limit that may be open to be told so; one more is closed without an answer (P-SERVER-6)."""
 _RETRY_ACCEPT: Final = 0.01
 """Seconds to wait after ``accept()`` failed: file descriptors may be used up."""
 
@@ -148,7 +148,7 @@ class LoopbackServer:
     async def reset(self, *, but: object = None) -> None:
         """Make the server what it was when it started (PROTOCOL.md, "Control"): ledger, stored responses, faults,
         latency, numbers; the script begins anew. Closes all connections first, but for this one and those that are only
-        for control."""
+        for control (P-CONTROL-5)."""
         service = self._service
         closed = [
             (client, end) for client, end in self._clients.items() if client is not but and not client.for_control
@@ -394,7 +394,7 @@ def _meant(options: ServerOptions, dialect: str | None, *, strict: bool) -> Serv
 async def _start(
     service: Service, host: str, port: int, path: str | None, remote: bool, control: bool
 ) -> LoopbackServer:
-    """Listen and serve; ``remote``: also where other machines reach it."""
+    """Listen and serve; ``remote``: also where other machines reach it (P-SERVER-1)."""
 
     def check(address: str) -> None:
         is_remote = not is_loopback(address)

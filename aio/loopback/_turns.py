@@ -58,7 +58,10 @@ async def run_turn(connection: ClientConnection, running: RunningTurn, before: l
 
 
 def _settle(running: RunningTurn) -> None:
-    """The response was cut off. The server notices that only if the client left; else it makes the rest of it."""
+    """The response was cut off. The server notices that only if the client left; else it makes the rest of it.
+
+    Source: P-RETRIEVE-9.
+    """
     outcome = running.entry.outcome if running.entry is not None else ""
     if running.stored is not None and outcome in _STOPPED:
         running.stored.stop(_STOPPED[outcome])

@@ -87,6 +87,7 @@ CLIENTS: Final = {
 EVERY: Final = {
     **CLIENTS,
     "turnwire-recorded": Client(label="turnwire (asyncio), recorded", module="turnwire_recorded"),
+    "turnwire-teed": Client(label="recorder's floor: turnwire, reads written by `os.write`", module="turnwire_teed"),
     "runner-turnwire": Client(
         label="**turnwire** `OpenAIResponsesWSModel` in the Runner",
         module="agents_runner",

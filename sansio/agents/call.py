@@ -99,7 +99,7 @@ class ModelResponse:
     usage: Usage
     response_id: str | None
     request_id: str | None = None
-    """The request's id; None over a WebSocket, which has no such id (PROTOCOL.md, "Connection")."""
+    """The request's id; None over a WebSocket, which has no such id (PROTOCOL.md, P-CONN-14)."""
     raw_usage: dict[str, Any] | None = None
     """The usage as the server sent it, with ``ModelSettings(preserve_raw_usage=True)``; else None."""
 

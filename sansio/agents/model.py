@@ -144,6 +144,7 @@ class ResponsesModel(OnShell, ABC):
     @property
     def _http_client(self) -> AsyncOpenAI:
         """The client; with its own retries switched off where the context asks for that and the client supports it."""
+        # R-HTTP-15, R-RECOVER-10: the client repeats, unless it is told not to.
         off = provider_retries_are_off() or self._agents_say("should_disable_provider_managed_retries")
         with_options: Any = getattr(self._client, "with_options", None)
         return cast("AsyncOpenAI", with_options(max_retries=0)) if off and callable(with_options) else self._client
@@ -191,6 +192,8 @@ def options_for_model(
     options. ``record`` replaces the option of this name.
 
     Raises UserError for an unknown name or a value out of its range, and WrongTypeError for another type.
+
+    Source: P-TRANSPORT-12.
     """
     if isinstance(options, SessionOptions):
         return options if record is None else msgspec.structs.replace(options, record=record)

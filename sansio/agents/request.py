@@ -238,6 +238,8 @@ def prepare(kwargs: Mapping[str, Any], *, stream_id: str | None = None) -> Prepa
     Raises:
         UserError: ``extra_headers``, ``extra_query`` or ``extra_body`` that are not a mapping; two different lanes.
         InvalidStreamIdError: a ``stream_id`` that is not 1-256 of ``A-Z a-z 0-9 _ - .``.
+
+    Source: P-CLIENT-2.
     """
     fields = dict(kwargs)
     timeout = fields.pop("timeout", OMIT)

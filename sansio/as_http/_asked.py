@@ -35,7 +35,7 @@ _CLIENTS_OWN: Final = "x-stainless-"
 """The beginning of the names of headers in which ``openai`` describes itself and each attempt."""
 
 _PHASES: Final = {"lane": "pool", "connect": "connect", "send": "write", "receive": "read"}
-"""The waits of a turn, with their names in the ``timeout`` extension of a request."""
+"""The waits of a turn, with their names in the ``timeout`` extension of a request (P-HTTPX-5)."""
 _object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -38,6 +38,8 @@ class TurnExchange:
 
         Raises the turn's failure if the server did not answer it. Then, and if the caller is cancelled, the turn is
         left.
+
+        Source: P-HTTPX-2.
         """
         try:
             return (yield from self._answer())
@@ -90,5 +92,5 @@ class TurnExchange:
             self.leave()
 
     def leave(self) -> None:
-        """The client leaves the turn. After the turn's end, only unread events are dropped."""
+        """The client leaves the turn. After the turn's end, only unread events are dropped (P-HTTPX-10)."""
         self._runtime.cancel(self._turn)

@@ -44,7 +44,7 @@ from ._turn import Turn
 __all__ = ["Blame", "ConnectionBase"]
 
 
-Blame = Mapping[Message, tuple[bool | None, str]]
+Blame = Mapping[Message, tuple[bool, str]]
 """For each turn, steer or injection whose message may have been too big: whether it was (None: not known), and a text
 that says so."""
 
@@ -109,7 +109,7 @@ class ConnectionBase(CommonConnection):
 
     @property
     def waiting_phase(self) -> Phase:
-        """The phase of a turn that has not started here."""
+        """The phase of a turn that has not started here (P-DIALECT-7)."""
         return WAITING_PHASE[self.state]
 
     @property
@@ -172,7 +172,10 @@ class ConnectionBase(CommonConnection):
     # -- turns: start, wait, leave
 
     def remembers(self, response_id: str | None) -> bool:
-        """Whether this response is the last one of its lane here: the server keeps it in the connection's memory."""
+        """Whether this response is the last one of its lane here: the server keeps it in the connection's memory.
+
+        Source: P-POOL-13.
+        """
         return self._owners.remembers(response_id)
 
     def alone_remembers(self, response_id: str | None) -> bool:
@@ -180,7 +183,7 @@ class ConnectionBase(CommonConnection):
         return self._owners.is_unstored(response_id)
 
     def is_held_for(self, turn: Turn) -> bool:
-        """Whether an abandoned turn has the lane, or the last slot, that this turn needs to start here."""
+        """Whether an abandoned turn has the lane, or the last slot, that this turn needs to start here (P-POOL-14)."""
         running = self._lanes.running
         holder = None if turn.wanted is AUTO else running.get(turn.wanted)
         if holder is not None:
@@ -188,7 +191,10 @@ class ConnectionBase(CommonConnection):
         return len(running) >= self._lanes.max_in_flight and any(one.abandoned for one in running.values())
 
     def _lane_to_continue(self, turn: Turn) -> AnyLane:
-        """The lane of the response that the turn continues; AUTO if there is none, or if it forks."""
+        """The lane of the response that the turn continues (C-DELTA-10); AUTO if there is none, or if it forks.
+
+        Source: P-LANES-7, P-LANES-12.
+        """
         return AUTO if turn.forks else self._owners.lane_of(turn.previous)
 
     def _enter(self, turn: Turn, now: float) -> None:
@@ -230,7 +236,7 @@ class ConnectionBase(CommonConnection):
         return False
 
     def _start_turns(self, now: float) -> None:
-        """Start the waiting turns that may start."""
+        """Start the waiting turns that may start (P-LANES-5)."""
         while self._lanes.waiting_count and self.state is State.OPEN:
             started = self._lanes.start()
             if started is None:
@@ -272,6 +278,8 @@ class ConnectionBase(CommonConnection):
         """Remove the turns that an abandoned turn holds up, and return them in order. The session places them anew.
 
         They are those that wait for its lane; if no slot is free, all that wait.
+
+        Source: P-POOL-14.
         """
         full = len(self._lanes.running) >= self._lanes.max_in_flight
         return self._taken_back(list(self._lanes.waiting() if full else self._lanes.waiting_in(left.lane)))
@@ -318,7 +326,10 @@ class ConnectionBase(CommonConnection):
             self._lose_input(one)
 
     def _drain_if_blocked(self, suspects: Iterable[Turn]) -> None:
-        """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight."""
+        """Drain if one of these turns, or any turn that waits, is blocked by a turn without an end in sight.
+
+        Source: P-LANES-9.
+        """
         if not self._lanes.waiting_count:
             return
         running = self._lanes.running
@@ -334,7 +345,7 @@ class ConnectionBase(CommonConnection):
     # -- deadlines of turns
 
     def restart_deadline(self, turn: Turn) -> None:
-        """Start the receive deadline of a turn again: its consumer has taken all of its events."""
+        """Start the receive deadline of a turn again: its consumer has taken all of its events (P-DEFAULT-4)."""
         limit = turn.timeouts.receive
         if limit is None or self._keepalive.turn_stall_timeout is not None:
             limit = -inf
@@ -358,7 +369,7 @@ class ConnectionBase(CommonConnection):
         return moment if stall is None else stall if moment is None else min(moment, stall)
 
     def _stall_of(self, turn: Turn, limit: float) -> float | None:
-        """When a turn without events has stalled, if stalls are counted per turn (``_keepalive.py``)."""
+        """When a turn without events has stalled, if stalls are counted per turn (``_keepalive.py``) (P-DEFAULT-5)."""
         waits = turn.phase >= Phase.AWAIT and (turn.abandoned or not turn.events)
         return turn.since + limit if waits else None
 
@@ -374,10 +385,11 @@ class ConnectionBase(CommonConnection):
         make: ErrorFactory | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """End one turn from this side while the connection goes on. Such a failure is never recovered from."""
+        """End one turn from this side while the connection goes on. Such a failure is never recovered from
+        (R-RECOVER-7)."""
         alone = self._live_count == 1 and not (cause is Cause.CANCELLED and self._outlives(turn))
         left_in_the_middle = cause is Cause.CANCELLED and self._outbox.begun(turn)
-        # The rest of the message will be sent, so that other turns can use the connection: judge it as handed.
+        # R-EVIDENCE-8: the rest of the message will be sent, so that others can use the connection: judge it as handed.
         judged = Phase.AWAIT if left_in_the_middle and not alone else None
         runs_on = left_in_the_middle or turn.phase >= Phase.AWAIT
         signal = TurnSignal.ABANDONED if runs_on else TurnSignal.FAILED
@@ -415,7 +427,7 @@ class ConnectionBase(CommonConnection):
         close_with: int | None = None,
         blame: Blame | None = None,
     ) -> None:
-        """End the connection: every turn on it gets the verdict of its own evidence.
+        """End the connection: every turn on it gets the verdict of its own evidence (R-EVIDENCE-7).
 
         ``close_with`` is the code of a close frame to send as the last write. It is not sent in the middle of a message
         or after another close frame. ``blame`` is given for close code 1009 (``_routing.py``).
@@ -439,10 +451,9 @@ class ConnectionBase(CommonConnection):
         self._inputs.hold_unsent(turn, self._outbox)
 
     def _lose_input(self, one: TurnInput) -> None:
-        """Nobody will ever know what became of it."""
+        """Nobody will ever know what became of it (P-STEER-7)."""
         self._inputs.open.pop(one, None)
-        if one.state is InputState.SENT:
-            self._inputs.owed.append((one.kind, one.target))
+        self._inputs.owe(one)
         if one.state is InputState.QUEUED:
             self._outbox.remove(one)
             one.fail(InputSignal.UNSENT, NOT_HANDED)
@@ -450,7 +461,7 @@ class ConnectionBase(CommonConnection):
             one.move(InputSignal.LOST)
 
     def _lose_inputs(self, blame: Blame | None = None) -> None:
-        """The connection has ended."""
+        """The connection has ended: each input is judged by how far it got (R-STEER-6)."""
         for one in list(self._inputs.open):
             if blame is not None and blame.get(one, (None, ""))[0]:
                 one.fail(InputSignal.FAILED, TOO_LARGE)
@@ -460,17 +471,14 @@ class ConnectionBase(CommonConnection):
     def _lose(self, turn: Turn, loss: Loss, blame: Blame | None) -> None:
         """End one turn because its connection ended."""
         if not turn.abandoned:
-            # A 1009 says nothing about a message that has not begun.
-            apart = blame is not None and turn.phase is Phase.SEND and turn not in blame
             too_big, note = (blame or {}).get(turn, (None, ""))
             evidence = turn.evidence(
                 loss.cause,
-                phase=Phase.LANE_WAIT if apart else None,
                 close_code=loss.close_code,
                 refusal=loss.refusal,
                 too_big=too_big,
             )
             self._fail(turn, evidence, loss.what + note, loss.make, loss.error)
         elif turn.phase is Phase.SEND:
-            # It was judged as handed when it was abandoned. Now its last byte will never be handed.
+            # R-EVIDENCE-8: it was judged as handed when it was abandoned. Now its last byte will never be handed.
             turn.fail(turn_failure(turn.evidence(Cause.CANCELLED), loss.what, None, loss.error))

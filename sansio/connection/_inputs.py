@@ -41,6 +41,8 @@ class TurnInput:
     """One ``response.steer`` or ``response.inject``.
 
     ``encoded`` is the JSON text of its ``input``.
+
+    Source: P-CLIENT-8.
     """
 
     # More than 12 attributes: what was asked for, how far it got, and what the server said of it.
@@ -120,7 +122,7 @@ class TurnInput:
         return target[:-1] + b',"input":' + self.encoded + b"}"
 
     def deadline(self) -> float | None:
-        """When its present wait is over; None: it has no limit of its own."""
+        """When its present wait is over; None: it has no limit of its own (P-STEER-21)."""
         if self.state is InputState.QUEUED:
             limit = self.turn.timeouts.send
         elif self.state is InputState.SENT:
@@ -201,7 +203,7 @@ KNOWN_IDS: Final = 256
 
 
 class Pending(NamedTuple):
-    """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3)."""
+    """Steers that wait for one ``response.create``, which fills their stubs (P-STEER-3, P-STEER-19)."""
 
     response_ids: list[str | None]
     """The response that it has to continue, and the warm-ups that have continued that: one of these."""
@@ -222,7 +224,7 @@ class Handing(Protocol):
 
 
 class OpenInputs:
-    """The inputs of one connection that may still get an answer."""
+    """The inputs of one connection that may still get an answer (P-STEER-20)."""
 
     def __init__(self) -> None:
         self.open: dict[TurnInput, None] = {}
@@ -233,8 +235,9 @@ class OpenInputs:
         """The kinds of message that the server does not know."""
         self.ids: deque[str] = deque(maxlen=KNOWN_IDS)
         """The last ids that steers were accepted under: an event with one of them answers no other steer."""
-        self.owed: deque[tuple[InputKind, str | None]] = deque(maxlen=KNOWN_IDS)
-        """Kind and response of those that were given up without an answer: theirs may still come, before any other."""
+        self.owed: deque[tuple[InputKind, str | None, bool]] = deque(maxlen=KNOWN_IDS)
+        """Of those that were given up, and whose id is not known: kind, response, and whether they were accepted. An
+        answer to one of them may still come, before any other (P-STEER-20)."""
 
     def of(self, turn: object) -> Iterator[TurnInput]:
         """The open ones of this turn."""
@@ -262,6 +265,18 @@ class OpenInputs:
         for one in [one for one in self.open if not INPUT_TRANSITIONS[one.state]]:
             del self.open[one]
 
+    def owe(self, one: TurnInput) -> None:
+        """This one is given up: what may come for it answers no other."""
+        accepted = one.state is InputState.ACCEPTED
+        if one.state is InputState.SENT or (accepted and one.steer_id is None):
+            self.owed.append((one.kind, one.target, accepted))
+
+    def identify(self, one: TurnInput, steer_id: str | None) -> None:
+        """The server tells the id of a steer: from now on answers are its by that."""
+        if steer_id is not None and one.steer_id is None:
+            one.steer_id = steer_id
+            self.ids.append(steer_id)
+
     def find(self, event: ServerEvent) -> TurnInput | None:
         """The input that an event answers; None: none of these.
 
@@ -280,7 +295,9 @@ class OpenInputs:
 
     def _first(self, kind: InputKind, target: str | None, *states: InputState) -> TurnInput | None:
         """The first without an id in one of these states; None, too, if it is the late answer of one given up."""
-        owed = next((each for each in self.owed if each[0] == kind and (not target or each[1] == target)), None)
+        after = InputState.ACCEPTED in states  # It may follow the answer that the server accepted it.
+        of_kind = [each for each in self.owed if each[0] == kind and (after or not each[2])]
+        owed = next((each for each in of_kind if not target or each[1] == target), None)
         if owed is not None:
             self.owed.remove(owed)
             return None

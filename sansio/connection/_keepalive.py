@@ -18,7 +18,7 @@ from ._tables import ConnectionOptions
 
 
 class Keepalive:
-    """The keepalive state of one connection. ``now`` is monotonic seconds."""
+    """The keepalive state of one connection. ``now`` is monotonic seconds (P-CONN-13, P-DEFAULT-5)."""
 
     def __init__(self, options: ConnectionOptions, now: float) -> None:
         self._interval = options.ping_interval

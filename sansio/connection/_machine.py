@@ -41,7 +41,7 @@ class ResponsesConnection(Routing, Timing):
 
     ``recover`` is called with every failure of a turn before the consumer can see it. If it returns True, it has taken
     the turn back, in the state that :meth:`Turn.unsent` leaves. If it returns False, the failure becomes visible. It
-    must not call this connection (REPLAY.md, "A failure becomes visible when recovery has been decided").
+    must not call this connection (R-VISIBLE-1, R-VISIBLE-2).
     ``connect_by`` is when the attempt to open the connection ends, if that is earlier than ``connect_timeout`` allows.
     """
 
@@ -94,7 +94,7 @@ class ResponsesConnection(Routing, Timing):
 
     @property
     def slots(self) -> int:
-        """How many turns may run at a time, by what is known of the server."""
+        """How many turns may run at a time, by what is known of the server (P-LANES-8, P-DIALECT-3)."""
         return self._lanes.max_in_flight
 
     @property
@@ -145,7 +145,7 @@ class ResponsesConnection(Routing, Timing):
         """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
 
         Returned bytes count as handed over. Begin to write them before asking for more: ``final_byte_handed`` is exact
-        only then. ``now`` starts the receive deadlines of the turns whose messages end in these bytes.
+        only then (R-EVIDENCE-5). ``now`` starts the receive deadlines of the turns whose messages end in these bytes.
         """
         if self.state is State.WRITE_DISABLED:
             return b""

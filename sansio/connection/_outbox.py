@@ -32,6 +32,8 @@ class Outbox:
     A message is encoded into frames only when it is its turn to be sent. A turn that is removed before leaves no trace;
     this matters because with permessage-deflate each frame depends on all frames before it. A long message is sent as
     several frames, so that control frames can be sent between them.
+
+    Source: P-CONN-11.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,8 @@ class Outbox:
         """Queue the answer to a ping. It replaces an unsent pong: RFC 6455 section 5.5.3 asks for the latest only.
 
         So a peer that sends pings and does not read cannot fill our memory with pongs.
+
+        Source: P-CONN-12.
         """
         self._pong = frame
 

@@ -43,7 +43,7 @@ from ._turn import Turn
 __all__ = ["Owners", "Whose"]
 
 REMEMBERED: Final = 4
-"""How many ended turns are kept per lane."""
+"""How many ended turns are kept per lane (P-START-8)."""
 
 
 NO_ITEMS: Final[frozenset[str]] = frozenset()
@@ -69,7 +69,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Owners:
-    """Finds owners for one connection. It also learns whether the server has lanes (table in ``sansio/dialect.py``)."""
+    """Finds owners for one connection. It also learns whether the server has lanes (table in ``sansio/dialect.py``).
+
+    Source: P-POOL-13.
+    """
 
     def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:
         self._lanes = lanes
@@ -95,12 +98,12 @@ class Owners:
         self.adopt(dialect)
 
     def adopt(self, dialect: Dialect) -> None:
-        """Set the server's dialect."""
+        """Set the server's dialect (P-DIALECT-2, P-DIALECT-18)."""
         self.dialect = dialect
         self._support(dialect.lanes)
 
     def no_names(self) -> None:
-        """The server refuses lane names that were added automatically: it has no lanes."""
+        """The server refuses lane names that were added automatically: it has no lanes (P-DIALECT-11)."""
         self._support(Support.NO)
 
     def _support(self, support: Support) -> None:
@@ -113,19 +116,25 @@ class Owners:
 
     @property
     def only(self) -> Turn | None:
-        """The first running turn, if the server is not known to have lanes: then at most one runs; else None."""
+        """The first running turn, if the server is not known to have lanes: then at most one runs; else None.
+
+        Source: P-DIALECT-3.
+        """
         if self.support is Support.YES:
             return None
         return next(iter(self._lanes.running.values()), None)
 
     def in_flight(self) -> list[Turn]:
-        """The turns in flight, in the order in which they started."""
+        """The turns in flight, in the order in which they started (P-START-11)."""
         return [turn for turn in self._lanes.running.values() if turn.phase >= Phase.AWAIT]
 
     # -- the owner of an event
 
     def owner(self, event: ServerEvent) -> Turn | None:
-        """The turn that an event belongs to; None: nobody. For an error, ask :meth:`owner_of_error`."""
+        """The turn that an event belongs to; None: nobody. For an error, ask :meth:`owner_of_error`.
+
+        Source: P-START-7, P-START-9, P-START-10.
+        """
         turn = self._by_name(event.stream_id)
         response_id, item_id = event.ids()
         begins = isinstance(event, ResponseCreatedEvent)
@@ -145,6 +154,8 @@ class Owners:
         """The turn that an error ends, or what else it belongs to (PROTOCOL.md, "Whose error it is").
 
         ``only``: an error that names nothing may be that of the only turn in flight: it answers no steer.
+
+        Source: P-OWNER-1 to P-OWNER-3.
         """
         response_id, _ = event.ids()
         if response_id is not None:
@@ -158,7 +169,7 @@ class Owners:
         return default or (turns[0] if only and len(turns) == 1 else Whose.CONNECTION)
 
     def is_late(self, event: ServerEvent) -> bool:
-        """Whether the event has an id of a turn that has ended."""
+        """Whether the event has an id of a turn that has ended (P-START-8)."""
         response_id, item_id = event.ids()
         return self._is_late(event.stream_id, response_id, item_id)
 
@@ -166,6 +177,8 @@ class Owners:
         """Whether a response begins without a name, though several turns are in flight and all have names.
 
         If so, the server has no lanes, whatever its dialect says, and events cannot be assigned to turns.
+
+        Source: P-DIALECT-6.
         """
         return isinstance(event, ResponseCreatedEvent) and not self._seen and len(self.in_flight()) > 1
 
@@ -217,7 +230,10 @@ class Owners:
         return AUTO if response_id is None else self._lane_of.get(response_id, AUTO)
 
     def remembers(self, response_id: str | None) -> bool:
-        """Whether this response is the last one of its lane, and still in the connection's memory."""
+        """Whether this response is the last one of its lane, and still in the connection's memory.
+
+        Source: P-CONT-1, P-CONT-6.
+        """
         lane = self.lane_of(response_id)
         return lane is not AUTO and lane not in self._removed
 
@@ -233,7 +249,10 @@ class Owners:
     # -- what is learned
 
     def begins(self, turn: Turn, event: ServerEvent) -> None:
-        """Learn from the first event of a turn's response whether the server sends names."""
+        """Learn from the first event of a turn's response whether the server sends names.
+
+        Source: P-DIALECT-4, P-DIALECT-5, P-DIALECT-8.
+        """
         if turn.lane is None:
             return
         if event.stream_id == turn.lane:

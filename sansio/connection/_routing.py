@@ -124,13 +124,18 @@ class Routing(Steered):
         """Skip a text that is no JSON object: it ends nothing (PROTOCOL.md, "What a field may look like").
 
         If it begins like an object, it may have been an event. A refusal that comes after it then proves nothing.
+
+        Source: P-FIELD-3.
         """
         self.stats.skipped += 1
         if text.lstrip(WHITESPACE).startswith(b"{"):
             self._make_refusals_uncertain()
 
     def _make_refusals_uncertain(self) -> None:
-        """Mark the turns in AWAIT: what came may have been the first event of any of their responses."""
+        """Mark the turns in AWAIT: what came may have been the first event of any of their responses.
+
+        Source: P-START-3, P-START-4.
+        """
         for turn in self._lanes.running.values():
             if turn.phase is Phase.AWAIT:
                 turn.unknown_event = True
@@ -219,7 +224,10 @@ class Routing(Steered):
             turn.since = now
 
     def _orphan(self, event: ServerEvent, now: float) -> None:
-        """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known."""
+        """Handle an event without an owner: no turn awaits it, its response has ended, or its turn is not known.
+
+        Source: P-START-4, P-START-5, P-DIALECT-6.
+        """
         self.stats.orphans += 1
         if self._owners.contradicts(event):
             reason = "it began a response without naming its stream_id, though several turns are in flight: no lanes"
@@ -232,14 +240,14 @@ class Routing(Steered):
     # -- errors
 
     def _error_event(self, event: ErrorEvent, now: float, *, first: bool) -> None:
-        """End the turns that an error belongs to (PROTOCOL.md, "Whose error it is")."""
+        """End the turns that an error belongs to (PROTOCOL.md, P-OWNER-1 to P-OWNER-8)."""
         limit, unanswered = event.code == CONNECTION_LIMIT, self._inputs.unanswered
         if unanswered is not None and event.code in MISTAKES:
             self._refuse_input(unanswered, event.body, now)
             return
         if limit:
             self._move_if_listed(Signal.END_ANNOUNCED)
-        of_all = event.stream_id is None and first and _is_unauthorized(event)
+        of_all = event.stream_id is None and first and not limit and _is_unauthorized(event)
         awaited = any(turn.current_phase is Phase.AWAIT for turn in self._lanes.running.values())
         of_connection = of_all or (limit and awaited and event.stream_id is None)
         whose = Whose.CONNECTION if of_connection else self._owners.owner_of_error(event, only=unanswered is None)
@@ -272,7 +280,10 @@ class Routing(Steered):
             self._free_lane(turn, now)
 
     def _refuses_name(self, turn: Turn, event: ErrorEvent) -> bool:
-        """Whether the server refuses a lane name that was added automatically (PROTOCOL.md, "Dialects")."""
+        """Whether the server refuses a lane name that was added automatically (PROTOCOL.md, "Dialects").
+
+        Source: P-DIALECT-11.
+        """
         body = event.body
         automatic = turn.wanted is AUTO and turn.lane is not None and turn.named and not turn.abandoned
         if not automatic or self.state is not State.OPEN or (body.param != "stream_id" and body.code != NAME_REFUSED):
@@ -281,7 +292,10 @@ class Routing(Steered):
         return turn.evidence(Cause.ERROR_FRAME, refusal=refusal).of_attempt.verdict is Verdict.SAFE
 
     def _repeat_without_name(self, turn: Turn, now: float) -> None:
-        """Send a refused turn again, once, without a name: it did not run, and no names are sent here from now on."""
+        """Send a refused turn again, once, without a name: it did not run, and no names are sent here from now on.
+
+        Source: P-DIALECT-11.
+        """
         self._owners.no_names()
         self._lanes.leave(turn, turn.lane)
         self._deadlines.drop(turn)
@@ -297,6 +311,8 @@ class Routing(Steered):
 
         ``of_all``: the error is about every turn that has not begun. This is so at the end of the connection's life,
         even if only one turn awaits its response; turns whose messages have not begun then go to another connection.
+
+        Source: P-OWNER-4 to P-OWNER-6.
         """
         self.drain()
         awaiting = [turn for turn in self._owners.in_flight() if turn.current_phase is Phase.AWAIT]
@@ -349,35 +365,35 @@ class Routing(Steered):
         blame = self._blame_for_size() if item.code == TOO_BIG else None
         self._lost(Cause.PEER_CLOSED, what, now, close_code=item.code, close_with=item.code, blame=blame)
 
-    def _blame_for_size(self) -> dict[Message, tuple[bool | None, str]]:
-        """For each one whose message may be too big: whether it is, and a text (REPLAY.md, "Whose 1009 it is")."""
+    def _blame_for_size(self) -> dict[Message, tuple[bool, str]]:
+        """For each one whose message may be too big: whether it is, and a text (R-1009-1, P-CONN-10)."""
         running = self._lanes.running.values()
         most = self._owners.dialect.message_limit
         candidates: list[Message] = [
             turn for turn in running if turn.current_phase is Phase.AWAIT or self._outbox.begun(turn)
         ]
         candidates += [one for one in self._inputs.open if one.state is InputState.SENT or self._outbox.begun(one)]
-        blame: dict[Message, tuple[bool | None, str]] = {}
+        blame: dict[Message, tuple[bool, str]] = {}
         for turn in candidates:
             text = turn.wire_message() if isinstance(turn, TurnInput) else turn.message
             size, being_handed = len(text), self._outbox.begun(turn)
-            if len(candidates) > 1:
+            if len(candidates) > 1:  # R-1009-6
                 blame[turn] = False, f" (one of {len(candidates)} messages was too big; this one has {size} bytes)"
-            elif being_handed and size < SMALL_MESSAGE:
-                blame[turn] = None, ""
+            elif being_handed and size < SMALL_MESSAGE:  # R-1009-5
+                blame[turn] = False, ""
             else:
-                certain = being_handed or size > most
+                certain = being_handed or size > most  # R-1009-2, R-1009-3; else R-1009-4
                 limit = f"; the server's limit is {most}" if size > most else ""
                 blame[turn] = certain, f" (a message was too big: this one has {size} bytes{limit})"
         return blame
 
     def _violated(self, code: int, reason: str, now: float, error: Exception | None = None) -> None:
-        """End the connection because the server broke the protocol; a close frame tells it so."""
+        """End the connection because the server broke the protocol; a close frame tells it so (P-CONN-6)."""
         make = limit_exceeded if code == TOO_BIG else None
         what = f"{self._where} broke the protocol: {reason}"
         self._lost(Cause.PROTOCOL, what, now, make=make, error=error, close_with=code)
 
 
 def _is_unauthorized(event: ErrorEvent) -> bool:
-    """Whether the error refuses the credentials, which all turns of a connection share."""
+    """Whether the error refuses the credentials, which all turns of a connection share (P-OWNER-5)."""
     return event.status in (401, 403) or event.code == "invalid_api_key"

@@ -356,7 +356,8 @@ INPUT_FACTS: Final[dict[InputState, InputFacts]] = {
     InputState.LOST: InputFacts("unknown", Verdict.AMBIGUOUS),
     InputState.LOST_ACCEPTED: InputFacts("unknown", Verdict.UNSAFE),
 }
-"""The meaning of each state. QUEUED holds the lane, too, once a byte of its message was handed."""
+"""The meaning of each state (R-STEER-1 to R-STEER-5). QUEUED holds the lane, too, once a byte of its message was
+handed."""
 
 
 class AnchorLost(enum.Enum):

@@ -53,7 +53,10 @@ class Steered(ConnectionBase):
         return self.dialect.steering if kind == "steer" else self.dialect.injecting
 
     def add_input(self, one: TurnInput, now: float) -> None:
-        """Send a steer or an injection of a turn that is here. If no response of it runs now, the next one gets it."""
+        """Send a steer or an injection of a turn that is here. If no response of it runs now, the next one gets it.
+
+        Source: P-STEER-15.
+        """
         if one.turn.phase is Phase.STREAM:
             self._send_held(one.turn, now)
 
@@ -88,7 +91,10 @@ class Steered(ConnectionBase):
     # -- responses begin and end
 
     def _commit(self, turn: Turn, steering: TurnSteering, event: ServerEvent) -> None:
-        """A response of this turn begins: it has the input of the steers that were accepted before."""
+        """A response of this turn begins: it has the input of the steers that were accepted before.
+
+        Source: P-STEER-1, P-STEER-20.
+        """
         for one in steering.inputs:
             if one.state is InputState.ACCEPTED:
                 one.after = steering.place
@@ -105,7 +111,7 @@ class Steered(ConnectionBase):
         one.successor_id = event.response_id
 
     def _response_ended(self, turn: Turn, event: LifecycleEvent, now: float) -> None:
-        """The terminal event of a response came: the end of the turn, unless a successor may follow."""
+        """The terminal event of a response came: the end of the turn, unless a successor may follow (P-STEER-16)."""
         self._owners.ended(turn)
         self._inputs.hold_unsent(turn, self._outbox)
         promised = is_steered(event)
@@ -118,7 +124,10 @@ class Steered(ConnectionBase):
         self._leave_lane(turn, now)
 
     def _broke_off(self, turn: Turn) -> bool:
-        """A response was ended by an error. Whether its turn keeps the lane, because a steer is unanswered."""
+        """A response was ended by an error. Whether its turn keeps the lane, because a steer is unanswered.
+
+        Source: P-OWNER-9.
+        """
         if turn.steering is None:
             return False
         if turn.between:  # The error is all that comes of the successor.
@@ -148,7 +157,10 @@ class Steered(ConnectionBase):
                 self._start_turns(now)
 
     def _leave_lane(self, turn: Turn, now: float) -> None:
-        """The turn is over. If steers of it are pending, its lane is reserved for the turn that they wait for."""
+        """The turn is over. If steers of it are pending, its lane is reserved for the turn that they wait for.
+
+        Source: P-STEER-19.
+        """
         steering = turn.steering
         waiting = [] if steering is None else [one for one in steering.inputs if one.state is InputState.PENDING]
         if steering is None or not waiting:
@@ -176,10 +188,9 @@ class Steered(ConnectionBase):
         was_accepted = one.state is InputState.ACCEPTED
         if isinstance(event, ResponseSteerAcceptedEvent):
             one.move(InputSignal.ACCEPTED)
-            if event.steer.id is not None and one.steer_id is None:
-                one.steer_id = event.steer.id
-                self._inputs.ids.append(event.steer.id)
+            self._inputs.identify(one, event.steer.id)
         elif isinstance(event, ResponseSteerPendingEvent):
+            self._inputs.identify(one, event.steer.id)
             one.required_input = event.required_input
             one.move(InputSignal.PENDING)
         elif isinstance(event, ResponseSteerFailedEvent | ResponseInjectFailedEvent):
@@ -218,7 +229,7 @@ class Steered(ConnectionBase):
             self._lose_input(one)
 
     def _give_up_inputs(self, turn: Turn) -> None:
-        """The deadline of a turn has passed: nobody knows whether a response follows."""
+        """The deadline of a turn has passed: nobody knows whether a response follows (P-STEER-21)."""
         left = [one for one in self._inputs.of(turn) if one.facts.holds_lane]
         self._lose_all(left)
         if left:

@@ -67,7 +67,7 @@ ERRORS: Final[dict[Cause, type[TurnError]]] = {
 """The exception by cause. REJECTED and ERROR_FRAME are not listed: their exceptions also hold what the server said."""
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-MAX_REDIRECTS: Final = 5
+MAX_REDIRECTS: Final = 5  # P-CONN-3.
 PROTOCOL_ERROR: Final = 1002
 SMALL_MESSAGE: Final = 16 * 1024
 """Size in bytes. No server finds a smaller message too big: close code 1009 was not about a smaller one that was being
@@ -199,7 +199,7 @@ class Stats(msgspec.Struct):
     turns: int = 0
     """Turns whose message was queued to be sent, repetitions included."""
     http_turns: int = 0
-    """How many of ``turns`` were sent over HTTP."""
+    """How many of ``turns`` were sent over HTTP (P-TRANSPORT-11)."""
     completed: int = 0
     """Turns that reached their terminal event."""
     failed: int = 0
@@ -208,13 +208,16 @@ class Stats(msgspec.Struct):
     """Turns that the core repeated by itself."""
     events: int = 0
     orphans: int = 0
-    """Events that belonged to no turn, or to an abandoned one."""
+    """Events that belonged to no turn, or to an abandoned one (P-START-5)."""
     skipped: int = 0
-    """Messages that were no JSON objects."""
+    """Messages that were no JSON objects (P-FIELD-3)."""
     bytes_in: int = 0
     bytes_out: int = 0
     retrievals: int = 0
-    """Requests of ``session.retrieve()`` and ``retrieve_stream()``, repetitions included. They count as no turns."""
+    """Requests of ``session.retrieve()`` and ``retrieve_stream()``, repetitions included. They count as no turns.
+
+    Source: P-RETRIEVE-4.
+    """
 
     def __add__(self, other: Stats) -> Stats:
         return Stats(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
@@ -254,7 +257,10 @@ def limit_exceeded(evidence: Evidence, text: str) -> TurnError:
 
 
 def refusal_in_answer(answer: Rejected) -> Refusal:
-    """What a rejected upgrade says: its status, its headers, and the error in its body if there is one."""
+    """What a rejected upgrade says: its status, its headers, and the error in its body if there is one.
+
+    Source: P-CONN-4, P-SHAPE-5.
+    """
     try:
         payload: object = msgspec.json.decode(answer.body)
     except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8.

@@ -259,7 +259,7 @@ class Turn(SteeredTurn):
 
     @property
     def current_phase(self) -> Phase:
-        """How far the turn got; for a waiting turn, what it waits for. Between two responses it is STREAM."""
+        """How far the turn got; for a waiting turn, what it waits for. Between responses it is STREAM (R-STEER-7)."""
         if self.phase is Phase.LANE_WAIT and self.connection is not None:
             return self.connection.waiting_phase
         return Phase.STREAM if self.between else self.phase
@@ -289,7 +289,7 @@ class Turn(SteeredTurn):
         return None
 
     def deadline(self) -> float | None:
-        """When this turn times out, by its present wait or by its total time; None: never."""
+        """When this turn times out, by its present wait or by its total time; None: never (P-DEFAULT-4)."""
         if self.state is not LIVE:
             return None
         wait = self.wait_deadline()
@@ -299,7 +299,7 @@ class Turn(SteeredTurn):
         return total if wait is None else min(wait, total)
 
     def wait_deadline(self) -> float | None:
-        """When its present wait times out, even if nobody reads its events any more; None: never."""
+        """When its present wait times out, even if nobody reads its events any more; None: never (P-DEFAULT-3)."""
         match self.phase if self.phase is not Phase.LANE_WAIT else self.current_phase:
             case Phase.AWAIT | Phase.STREAM:
                 limit = None if self.events and not self.abandoned else self.timeouts.receive
@@ -355,7 +355,7 @@ class Turn(SteeredTurn):
         return max(known, default=None)
 
     def too_large(self, limit: int | None) -> str | None:
-        """A text that says that its message exceeds this many bytes; None if it does not."""
+        """A text that says that its message exceeds this many bytes; None if it does not (P-CONN-9)."""
         if limit is None or len(self.message) <= limit:
             return None
         return f"the request has {len(self.message)} bytes, more than {limit} (max_request_size)"
@@ -393,7 +393,7 @@ class Turn(SteeredTurn):
         return Partial() if self.gathered is None else self.gathered.snapshot()
 
     def gather(self) -> None:
-        """Take in the events that were read since the last time."""
+        """Take in the events that were read since the last time (P-PARTIAL-1)."""
         read = len(self.arrived) - len(self.events)
         if read:
             if self.gathered is None:
@@ -412,7 +412,7 @@ class Turn(SteeredTurn):
         self.buffered = 0
 
     def note_response(self, event: LifecycleEvent) -> None:
-        """Remember the response's id. ``response.created`` begins a new response, whatever its id."""
+        """Remember the response's id. ``response.created`` begins a new response, whatever its id (P-START-9)."""
         if event.sequence_number is not None:
             self.last_number = event.sequence_number
         if isinstance(event, ResponseCreatedEvent):

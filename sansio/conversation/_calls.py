@@ -38,7 +38,7 @@ __all__ = ["MOVES", "CallLedger", "CallState", "ToolCall"]
 
 
 class CallState(enum.Enum):
-    """How far a call is."""
+    """How far a call is (C-TOOL-1 to C-TOOL-5)."""
 
     REQUESTED = "requested"
     RUNNING = "running"
@@ -94,7 +94,7 @@ class ToolCall(msgspec.Struct, kw_only=True):
 
 
 class CallLedger:
-    """How far each open call of a conversation is. See the table above."""
+    """How far each open call of a conversation is. See the table above (C-TOOL-1)."""
 
     def __init__(self, calls: Iterable[ToolCall] = ()) -> None:
         self._calls: dict[str, ToolCall] = {call.call_id: call for call in calls}
@@ -172,7 +172,7 @@ class CallLedger:
         call.state = after
 
     def forked(self) -> Self:
-        """The ledger of a fork. What the source's loop is about to run, or runs, the fork does not."""
+        """The ledger of a fork. What the source's loop is about to run, or runs, the fork does not (C-TOOL-11)."""
         fork = type(self)(msgspec.structs.replace(call) for call in self._calls.values())
         for call in fork.open:
             if self.busy and call.output is None:

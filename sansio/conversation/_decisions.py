@@ -12,7 +12,7 @@ from ..events import InputTokensDetails, OutputTokensDetails, ResponseUsage
 __all__ = ["MOST_DECISIONS", "Decision", "DecisionReason", "added"]
 
 MOST_DECISIONS: Final = 256
-"""How many decisions are kept: the last ones."""
+"""How many decisions are kept: the last ones (C-DELTA-9)."""
 
 
 class DecisionReason(enum.Enum):
@@ -50,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def added(one: ResponseUsage, other: ResponseUsage | None) -> ResponseUsage:
-    """The sum of two usages; None: nothing is known of the second."""
+    """The sum of two usages; None: nothing is known of the second (C-HISTORY-4)."""
     if other is None:
         return one
     first, second = one.input_tokens_details, other.input_tokens_details

@@ -38,7 +38,7 @@ Digests: TypeAlias = dict[str, str]
 contain credentials (``tools`` of type ``mcp``)."""
 
 NOT_COMPARED: Final = frozenset({"input", "previous_response_id", "generate", "stream_id", "client_metadata"})
-"""Fields that may differ between a turn and the one that continues it as a delta."""
+"""Fields that may differ between a turn and the one that continues it as a delta (P-CONT-10, C-EQUAL-1)."""
 
 _BY_SERVER: Final = ("id", "status")
 """Members of an item that servers add."""
@@ -47,9 +47,11 @@ _NAMED_BY_ID: Final = frozenset({"item_reference"})
 
 
 def as_items(given: object) -> list[JsonItem]:
-    """The items of an input, as a copy in plain JSON: a text is one message of the user.
+    """The items of an input, as a copy in plain JSON: a text is one message of the user (C-HISTORY-1).
 
     Raises WrongTypeError for what is no text, item or iterable of items, and for a value that JSON lacks.
+
+    Source: C-HISTORY-1.
     """
     if isinstance(given, str):
         return [{"role": "user", "content": str.__str__(given)}]
@@ -62,7 +64,7 @@ def as_items(given: object) -> list[JsonItem]:
 
 
 def output_items(output: Iterable[object]) -> list[JsonItem]:
-    """The items of a response's output in plain JSON: every member that the server sent."""
+    """The items of a response's output in plain JSON: every member that the server sent (C-HISTORY-1)."""
     return [cast("JsonItem", plain(item)) for item in output]
 
 
@@ -81,7 +83,7 @@ def item_kind(item: JsonItem) -> str:
 
 
 def same_items(one: JsonItem, other: JsonItem) -> bool:
-    """Whether two items are equal: the same JSON, without what servers add."""
+    """Whether two items are equal: the same JSON, without what servers add (C-EQUAL-2)."""
     return one is other or _canonical(one) == _canonical(other)
 
 
@@ -107,7 +109,7 @@ def _sorted(value: Any, *, nulls: bool) -> Any:
 
 
 def digests_of(fields: Mapping[str, Any]) -> Digests:
-    """The digests of the fields that count."""
+    """The digests of the fields that count (C-EQUAL-1, C-SAVE-2)."""
     return {
         name: sha256(encode_json(_sorted(value, nulls=True))).hexdigest()
         for name, value in fields.items()
@@ -142,7 +144,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
-    """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none."""
+    """Raise UserError and WrongTypeError for fields that no warm-up can have, and where there are none (C-WARM-2)."""
     checked_fields(with_format(fields)[0])
     if transport == "http":
         raise UserError(
@@ -151,10 +153,13 @@ def check_warm_up(fields: Mapping[str, Any], transport: str) -> None:
 
 
 ENCRYPTED: Final = "reasoning.encrypted_content"
-"""What to ask for if the server does not store: without it, reasoning items cannot be sent back."""
+"""What to ask for if the server does not store: without it, reasoning items cannot be sent back (C-DELTA-8).
+
+Source: P-CONT-9.
+"""
 
 WITHHELD: Final = frozenset({"tools", "client_metadata"})
-"""Fields that may contain credentials: they are not saved."""
+"""Fields that may contain credentials: they are not saved (C-SAVE-2)."""
 
 
 class OwnFields(msgspec.Struct, frozen=True, kw_only=True):

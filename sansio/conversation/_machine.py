@@ -63,7 +63,7 @@ class ToSend(NamedTuple):
     body: dict[str, Any]
     """The fields of the ``response.create``."""
     window: list[JsonItem] | None
-    """For a delta: the whole input, to be sent without ``previous_response_id`` if the anchor is lost."""
+    """For a delta: the whole input, to be sent without ``previous_response_id`` if the anchor is lost (C-DELTA-11)."""
     anchor: Anchor | None
     """The response that the turn follows in the history, whether it is sent as a delta or not."""
     forks: bool
@@ -108,7 +108,7 @@ class ConversationMachine:
         """``source``: the conversation that this one is a fork of. See :meth:`fork`."""
         self.state = ConversationState.IDLE
         self.usage = ResponseUsage()
-        """The sum of what all responses used, warm-ups and compactions included."""
+        """The sum of what all responses used, warm-ups and compactions included (C-HISTORY-4)."""
         self.calls = CallLedger() if source is None else source.calls.forked()
         """How far the calls of tools are that the client runs; for the loop (``toolloop.py``)."""
         self.kept: list[JsonItem] = [] if source is None else list(source.kept)
@@ -177,8 +177,8 @@ class ConversationMachine:
         that were given for this turn alone. Input that was queued is a part of the turn's.
 
         Raises UserError and WrongTypeError for what cannot be sent, and ConcurrentUseError while a turn runs. Then
-        nothing has changed.
-        """
+        nothing has changed
+        (C-DELTA-1 to C-DELTA-3)."""
         self._check_not_running("a turn of this conversation runs")
         items, body = as_items(new), checked_fields(fields)
         queued = [] if warm else self.queued
@@ -203,7 +203,7 @@ class ConversationMachine:
         return ToSend(body, window if delta else None, anchor, self._forks)
 
     def _decided(self, new: list[JsonItem], digests: Digests) -> tuple[Decision, list[JsonItem]]:
-        """The decision about a turn, and the whole input."""
+        """The decision about a turn, and the whole input (C-DELTA-1 to C-DELTA-3)."""
         anchor = self._anchor
         window = self.kept[self.start :] + new
         if anchor is None:
@@ -217,7 +217,7 @@ class ConversationMachine:
         return Decision(sent="delta", reason=DecisionReason.CONTINUES, items=items, **what), window
 
     def sent_in_full(self, reason: DecisionReason) -> None:
-        """The core has sent the whole input of the turn that runs, or ran last, instead of the delta."""
+        """The core has sent the whole input of the turn that runs, or ran last, instead of the delta (C-DELTA-6)."""
         self._decisions[-1] = self._decisions[-1].in_full(reason)
 
     def withdrawn(self) -> None:
@@ -229,10 +229,10 @@ class ConversationMachine:
     def completed(
         self, output: Sequence[JsonItem], response_id: str | None, used: Iterable[ResponseUsage | None]
     ) -> None:
-        """The turn has completed: its input and ``output`` are in the history.
+        """The turn has completed: its input and ``output`` are in the history (C-HISTORY-2).
 
-        ``output`` has the items of its response; of several responses (steering), with the inputs between them.
-        """
+        ``output`` has the items of its response; of several responses (steering), with the inputs between them
+        (C-HISTORY-2)."""
         pending = self._ended(used)
         self._append(pending.input, output)
         self._anchor_at(response_id, pending)
@@ -244,13 +244,13 @@ class ConversationMachine:
         used: Iterable[ResponseUsage | None] = (),
         known: Interrupted | None = None,
     ) -> None:
-        """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived.
+        """The turn has failed, was left, or ended incomplete; ``partial`` are the items that arrived (C-PARTIAL-1).
 
         ``response_id``: that of a response that ended as ``incomplete``, so that it can be continued. ``known`` is for
-        whoever decides whether to send it again.
-        """
+        whoever decides whether to send it again
+        (C-PARTIAL-1)."""
         pending = self._ended(used)
-        if pending.warm:
+        if pending.warm:  # C-WARM-1.
             self._restore()
             return
         self._pending = pending._replace(partial=partial, response_id=response_id, known=known or Interrupted())
@@ -275,7 +275,7 @@ class ConversationMachine:
     def _append(self, new: Sequence[JsonItem], output: Sequence[JsonItem]) -> None:
         self.kept += [*new, *output]
         for back, item in enumerate(reversed(output), 1):
-            if item_kind(item) == COMPACTION:
+            if item_kind(item) == COMPACTION:  # C-DELTA-7.
                 self.start = len(self.kept) - back
                 break
 
@@ -292,7 +292,7 @@ class ConversationMachine:
         self._anchor, self.none_because, self._forks = None, reason, False
 
     def queue(self, items: Sequence[JsonItem]) -> None:
-        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn."""
+        """Keep input for the next turn. Raises UserError if no loop runs, which will send that turn (C-TOOL-14)."""
         if not self.calls.busy:
             raise UserError("no turn of this conversation runs — nothing was sent — give the input to the next turn")
         self.queued += items
@@ -303,13 +303,13 @@ class ConversationMachine:
         """Go on after an interrupted turn; return the items that were added to the history, a copy.
 
         ``accept_partial``: its input, and what arrived of its output, become history (:mod:`._repair`). Otherwise the
-        turn is forgotten. Raises UserError if no turn was interrupted.
-        """
+        turn is forgotten. Raises UserError if no turn was interrupted
+        (C-PARTIAL-1, C-PARTIAL-3)."""
         pending = self._interrupted()
         self.state, self._pending = ConversationState.IDLE, None
         if not accept_partial:
             return []
-        kept = repaired(pending.partial, stored=pending.stored)
+        kept = repaired(pending.partial, stored=pending.stored)  # C-PARTIAL-2; what follows: C-PARTIAL-3.
         self._append(pending.input, kept.items)
         if pending.response_id is not None and kept.whole:
             self._anchor_at(pending.response_id, pending)
@@ -318,10 +318,10 @@ class ConversationMachine:
         return as_items([*pending.input, *kept.items])
 
     def adopt(self, output: Sequence[JsonItem], response_id: str, used: ResponseUsage | None) -> None:
-        """The interrupted turn has completed all the same, by this response.
+        """The interrupted turn has completed all the same, by this response (C-PARTIAL-5).
 
-        Raises UserError if no turn was interrupted, or if it is known to have had another response.
-        """
+        Raises UserError if no turn was interrupted, or if it is known to have had another response
+        (C-PARTIAL-5)."""
         known = self._interrupted().known.response_id
         if known not in (None, response_id):
             raise UserError(
@@ -333,7 +333,7 @@ class ConversationMachine:
 
     @property
     def known(self) -> Interrupted | None:
-        """What is known of the interrupted turn; None if none was interrupted."""
+        """What is known of the interrupted turn; None if none was interrupted (C-SAVE-5)."""
         return self._interrupted().known if self.state is ConversationState.INTERRUPTED else None
 
     def _interrupted(self) -> _OpenTurn:
@@ -342,7 +342,8 @@ class ConversationMachine:
         return self._pending
 
     def check_no_loop(self) -> None:
-        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn."""
+        """Raise ConcurrentUseError while the calls of the conversation's tools run: a loop will send the next turn
+        (C-HISTORY-3)."""
         if self.calls.busy and self.state is not ConversationState.RUNNING:
             raise ConcurrentUseError(
                 "the conversation's tools are running — nothing was sent, and they go on — wait for run(), give it the "
@@ -350,7 +351,7 @@ class ConversationMachine:
             )
 
     def _check_not_running(self, what: str) -> None:
-        if self.state is ConversationState.RUNNING:
+        if self.state is ConversationState.RUNNING:  # C-HISTORY-3.
             raise ConcurrentUseError(
                 f"{what} — nothing was sent, and that turn goes on — wait for its end, or fork() the conversation"
             )
@@ -387,7 +388,7 @@ class ConversationMachine:
 
     def compacted(self, window: Sequence[JsonItem] | None, used: ResponseUsage | None = None) -> None:
         """The compaction has ended; ``window``: the items that replace the history. None: it failed, nothing has
-        changed."""
+        changed (C-COMPACT-1)."""
         self._restore()
         if window is None:
             return
@@ -402,7 +403,7 @@ class ConversationMachine:
         return self._forks
 
     def has_warmed(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a warm-up with these fields has completed here, and nothing else."""
+        """Whether a warm-up with these fields has completed here, and nothing else (C-WARM-1, C-WARM-2)."""
         anchor = self._anchor
         return anchor is not None and not self.kept and anchor.fields == digests_of(checked_fields(fields))
 
@@ -414,11 +415,13 @@ class ConversationMachine:
     # -- forks, and saving
 
     def fork(self) -> Self:
-        """A conversation with the same history and anchor. A turn that runs, or was interrupted, is not in it."""
+        """A conversation with the same history and anchor (C-FORK-1). A turn that runs, or was interrupted, is not in
+        it."""
         return type(self)(self)
 
     def saved_ahead(self, new: object, fields: Mapping[str, Any], **more: Any) -> str:
-        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does."""
+        """What :meth:`save` gives after this turn has begun. It does not begin. Raises as :meth:`begin` does
+        (C-SAVE-4)."""
         self.begin(new, fields, **more)
         try:
             return self.save()
@@ -453,8 +456,8 @@ class ConversationMachine:
         """Take the state of a saved conversation in place of this one's.
 
         A turn that ran when it was saved is an interrupted one. Raises UserError for a text that is none of
-        :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed.
-        """
+        :meth:`save`, and ConcurrentUseError while a turn runs. Then nothing has changed
+        (C-SAVE-3)."""
         self._check_not_running("a turn of this conversation runs")
         self.check_no_loop()
         saved = read_saved(text)

@@ -1,4 +1,4 @@
-"""Which items of an interrupted turn can be sent back to a server (CONVERSATION.md, "What arrived").
+"""Which items of an interrupted turn can be sent back to a server (C-PARTIAL-2).
 
 What arrived may end anywhere: in the middle of a text, or after a call that nobody has answered. A server refuses an
 input with a call that has no output, or with reasoning that is followed by nothing.
@@ -44,7 +44,7 @@ class Repaired(NamedTuple):
 
 
 def repaired(items: Sequence[JsonItem], *, stored: bool) -> Repaired:
-    """The items that can be sent back; ``stored``: whether the server stores the response."""
+    """The items that can be sent back; ``stored``: whether the server stores the response (C-PARTIAL-2)."""
     answered = {_answers(item) for item in items}
     kept: list[JsonItem] = []
     for item in items:

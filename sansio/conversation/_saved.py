@@ -22,7 +22,7 @@ from ._items import Digests, JsonItem, OwnFields
 
 __all__ = ["SAVED_VERSION", "Saved", "SavedAnchor", "SavedPending", "read_saved", "written"]
 
-SAVED_VERSION: Final = 1
+SAVED_VERSION: Final = 1  # C-SAVE-1.
 
 
 class SavedAnchor(msgspec.Struct, kw_only=True):
@@ -42,13 +42,13 @@ class SavedPending(msgspec.Struct, kw_only=True):
     stored: bool
     own: OwnFields = OwnFields()
     verdict: str = Verdict.AMBIGUOUS.name
-    """What was known of it: the name of a :class:`Verdict`."""
+    """What was known of it: the name of a :class:`Verdict` (C-SAVE-5)."""
     response_id: str | None = None
     fields: Digests = {}
 
 
 class Saved(msgspec.Struct, kw_only=True):
-    """A saved conversation."""
+    """A saved conversation (C-SAVE-1)."""
 
     version: int
     history: list[JsonItem]

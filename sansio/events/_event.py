@@ -63,7 +63,10 @@ class ServerEvent(Tagged, msgspec.Struct, frozen=True, gc=False, eq=False, repr_
         return response, or_none(decode_string, members.item_id) or _id_in(members.item)
 
     def to_openai(self) -> ResponsesServerEvent:
-        """The event as a new object of the ``openai`` SDK, as ``client.responses.connect()`` would yield it."""
+        """The event as a new object of the ``openai`` SDK, as ``client.responses.connect()`` would yield it.
+
+        Source: P-FIELD-5.
+        """
         return read_server_event(self.full_bytes, self.type)
 
     @property

@@ -28,7 +28,10 @@ class Particulars(msgspec.Struct, frozen=True, gc=False):
 
 
 def fill_response(response: bytes, done: Sequence[bytes], filled: Mapping[str, str]) -> bytes:
-    """The text of a response with the members in ``filled``; an empty output is replaced by the items in ``done``."""
+    """The text of a response with the members in ``filled``; an empty output is replaced by the items in ``done``.
+
+    Source: P-OUTPUT-1, P-OUTPUT-2.
+    """
     _, text = read_envelope(response)
     members = decode_members(text)
     own = members.get("output", msgspec.Raw(b"null"))

@@ -15,7 +15,7 @@ from ._output import OutputItemEvent
 __all__ = ["MAX_GATHERED", "OutputItems"]
 
 MAX_GATHERED: Final = 64 * 1024 * 1024
-"""Bytes of memory that the kept items of one response may take."""
+"""Bytes of memory that the kept items of one response may take (P-OUTPUT-4)."""
 COST: Final = 100
 """Bytes of memory that each item takes in addition to its text, rounded up."""
 _ITEM_DONE: Final = "response.output_item.done"

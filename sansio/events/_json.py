@@ -164,7 +164,7 @@ _NO_NUMBER = re.compile(rb'(?P<text>"(?:[^"\\]|\\.)*+")|-?\b(?:NaN|Infinity)\b',
 
 
 def standard_json(text: bytes) -> bytes:
-    """The text with null in place of every NaN and Infinity that is a value."""
+    """The text with null in place of every NaN and Infinity that is a value (P-FIELD-2)."""
     if b"NaN" not in text and b"Infinity" not in text:
         return text
     return _NO_NUMBER.sub(lambda found: found["text"] or b"null", text)

@@ -82,7 +82,10 @@ def decode_dict(text: msgspec.Raw | bytes) -> dict[str, Any]:
 
 
 def read_struct(kind: type[_Struct], text: msgspec.Raw | bytes) -> _Struct:
-    """Read a struct from an object, leaving out members that do not fit. Raises ValueError if it is not an object."""
+    """Read a struct from an object, leaving out members that do not fit. Raises ValueError if it is not an object.
+
+    Source: P-FIELD-1.
+    """
     members = decode_members(text)
     plan = [each for each in _plan(kind) if each[0] in members]
     return kind(**dict(_fitting((field, read, members[member]) for member, field, read in plan)))
@@ -123,6 +126,7 @@ def _reader(annotation: Any) -> _Read:
 
 
 def _otherwise(annotation: Any) -> _Read:
+    # P-FIELD-1.
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (each for each in get_args(annotation) if each is not types.NoneType)
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -76,7 +76,7 @@ class Response(JsonText, msgspec.Struct, frozen=True, gc=False, eq=False, repr_o
     created_at: float | None = None
     completed_at: float | None = None
     undecoded_output: list[msgspec.Raw] = msgspec.field(name="output", default_factory=list[msgspec.Raw])
-    usage: ResponseUsage | None = None
+    usage: ResponseUsage | None = None  # P-OUTPUT-3.
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     previous_response_id: str | None = None

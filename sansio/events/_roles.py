@@ -52,13 +52,14 @@ class Role(enum.Enum):
     """It does not begin or end a turn, but its meaning is not known: a refusal that follows proves nothing."""
 
 
+# P-START-1.
 NEUTRAL_TYPES: Final = frozenset({"keepalive", "ping", "rate_limits", "response.heartbeat", "response.metadata"})
 NEUTRAL_PREFIX: Final = "codex."
 NEUTRAL_SUFFIX: Final = ".rate_limits"
 OUTCOME_PREFIXES: Final = ("response.steer.", "response.inject.")
 RESPONSE_PREFIX: Final = "response."
 RESPONSE_MEMBERS: Final = ("response", "response_id", "item_id", "output_index", "delta")
-"""An event with one of these members is part of a response, whatever its type."""
+"""An event with one of these members is part of a response, whatever its type (P-START-2)."""
 
 ENDINGS: Final = {
     "response.completed": "completed",
@@ -66,7 +67,7 @@ ENDINGS: Final = {
     "response.incomplete": "incomplete",
     "response.cancelled": "cancelled",
 }
-"""The types that end a turn, and the outcome, whatever the response says."""
+"""The types that end a turn, and the outcome, whatever the response says (P-EVENT-3, P-START-6)."""
 
 DONE: Final = "response.done"
 FINAL_STATUSES: Final = {**{status: status for status in ENDINGS.values()}, "canceled": "cancelled"}
@@ -74,7 +75,10 @@ FINAL_STATUSES: Final = {**{status: status for status in ENDINGS.values()}, "can
 
 
 def role_of(kind: str, members: Container[str] = ()) -> Role:
-    """The role of an event of this type with members of these names (PROTOCOL.md, "What starts")."""
+    """The role of an event of this type with members of these names (PROTOCOL.md, "What starts").
+
+    Source: P-START-1 to P-START-3.
+    """
     if kind in NEUTRAL_TYPES or kind.startswith(NEUTRAL_PREFIX) or kind.endswith(NEUTRAL_SUFFIX):
         return Role.NEUTRAL
     if kind in ERROR_TYPES:
@@ -95,6 +99,8 @@ def ending(kind: str, status: str | None, *, known: bool, has_response: bool) ->
     it.
 
     ``status`` is the response's; ``known`` says whether the type is one of the API's own.
+
+    Source: P-START-6.
     """
     if kind in ENDINGS:
         return ENDINGS[kind]

@@ -75,6 +75,8 @@ class UnknownEvent(OpenEvent, frozen=True):
     """An event of a type that turnwire does not know and that contains no response.
 
     For type checkers, ``type`` is one of those that are known by name; it may be any other (D-API-16).
+
+    Source: P-EVENT-1.
     """
 
     type: EventName = ""
@@ -85,6 +87,8 @@ class ErrorEvent(OpenEvent, frozen=True):
 
     An object without a ``type`` that has ``error`` or ``detail`` is one, too. The fields are read by
     :func:`~turnwire.sansio.error_body.read_error`, which says where they may be; ``payload`` contains everything.
+
+    Source: P-EVENT-4, P-SHAPE-2.
     """
 
     ends_turn: ClassVar[bool] = True
@@ -176,6 +180,7 @@ def final_status(kind: str, status: str | None, *, has_response: bool) -> str | 
 
 
 _EVENTS: TaggedUnion[Event] = TaggedUnion(KnownEvent, _unknown_event)
+# P-EVENT-1.
 EVENT_TYPES: Mapping[str, type[ServerEvent]] = {**_EVENTS.by_type, **dict.fromkeys(sorted(ERROR_TYPES), ErrorEvent)}
 
 _decode = _EVENTS.decode
@@ -201,6 +206,7 @@ ServerEvent.reader = decode_event
 
 
 def _decode_odd(payload: bytes) -> Event:
+    # P-FIELD-4.
     try:
         envelope, text = read_envelope(payload)
         kind = or_none(decode_string, envelope.type)

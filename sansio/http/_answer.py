@@ -30,7 +30,7 @@ _OF_STREAMS: Final = b"deir:"
 
 
 class Answer:
-    """One answer from its head on. ``limit``: bytes of an event, or of a document; None: no limit."""
+    """One answer from its head on. ``limit``: bytes of an event, or of a document; None: no limit (P-TRANSPORT-9)."""
 
     def __init__(self, head: Head, limit: int | None) -> None:
         self.head = head

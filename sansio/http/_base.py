@@ -150,7 +150,7 @@ class HttpBase(CommonConnection):
 
     @property
     def _status(self) -> int | None:
-        """The status of an answer that is not whole, if it says that the turn ran."""
+        """The status of an answer that is not whole, if it says that the turn ran; not that of an error (R-HTTP-18)."""
         answer = self._answer
         return answer.head.status if answer is not None and answer.success else None
 
@@ -194,7 +194,8 @@ class HttpBase(CommonConnection):
         self._until = now + self.options.close_timeout
 
     def _give_up(self, turn: Turn, cause: Cause, what: str, *, make: ErrorFactory | None = None) -> None:
-        """End the turn from this side: no such failure is recovered from."""
+        """End the turn from this side: no such failure is recovered from (R-RECOVER-7). If a byte of its request was
+        handed, its connection ends (R-HTTP-21)."""
         evidence = self._evidence(turn, cause, self._status)
         if self.state is HttpState.CONNECTING:
             self.turn = None

@@ -149,7 +149,7 @@ class HttpConnection(Reading):
     def data_to_send(self, max_bytes: int = 65536, now: float | None = None) -> bytes:
         """At most ``max_bytes`` to write next; ``b""`` if there is nothing.
 
-        Taking bytes marks them handed. Begin to write them before asking for more: the exactness of
+        Taking bytes marks them handed (R-HTTP-16). Begin to write them before asking for more: the exactness of
         ``final_byte_handed`` rests on it. ``now`` starts the receive deadline of a turn whose request ends here.
         """
         turn, exchange = self.turn, self._exchange
@@ -177,7 +177,7 @@ class HttpConnection(Reading):
         exchange = self._exchange
         if exchange is None:  # Between two answers: whatever it is, the next answer would not be the next request's.
             self._close()
-        elif not exchange.begun:
+        elif not exchange.begun:  # R-HTTP-20.
             what = "sent something before the request" if data else "ended the connection before the request"
             self._lost(Cause.PROTOCOL if data else Cause.EOF, f"{self._where} {what}")
         else:
@@ -205,7 +205,7 @@ class HttpConnection(Reading):
             self._expired(now)
         turn, moment, stall = self.turn, self._turn_deadline(), self._stall_deadline()
         if turn is not None and moment is not None and moment <= now:
-            if self.state is HttpState.REFUSED:  # It was refused before: no more of the server's words is awaited.
+            if self.state is HttpState.REFUSED:  # R-HTTP-19: no more of the server's words is awaited.
                 self._refused(now)
             else:
                 self._give_up(turn, Cause.TIMEOUT, passed_deadline(turn, now))

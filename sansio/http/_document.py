@@ -42,6 +42,8 @@ def body_of(message: bytes) -> bytes:
     """The body of ``POST …/responses`` for a ``response.create`` message: it asks for a stream of events.
 
     Every other member is as it was, byte for byte. Raises UserError for a warm-up, which exists on a WebSocket only.
+
+    Source: P-TRANSPORT-7.
     """
     try:
         members: dict[str, Any] = _read_members(message)
@@ -92,7 +94,10 @@ STATUSES: Final = frozenset({*FINAL_STATUSES, "queued", "in_progress"})
 
 
 def is_error_body(members: Mapping[str, Any]) -> bool:
-    """Whether an answer with status 200 says that there is none (PROTOCOL.md, "Shapes of errors seen in the wild")."""
+    """Whether an answer with status 200 says that there is none (PROTOCOL.md, "Shapes of errors seen in the wild").
+
+    Source: P-STATUS-6.
+    """
     if isinstance(members.get("output"), list | tuple) or _has_status(members):
         return False
     untyped = {name: each for name, each in members.items() if name != "type"}  # It is no event, whatever it says.
@@ -160,6 +165,8 @@ def error_in(answer: object, status: int, headers: Mapping[str, str]) -> tuple[d
     """The payload of the failure for an answer with an error status, and its particulars.
 
     ``answer`` is the decoded JSON value of its body, or its text.
+
+    Source: P-SHAPE-5.
     """
     particulars = read_error(answer, status=status, headers=headers)
     if not isinstance(answer, Mapping):

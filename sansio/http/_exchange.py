@@ -120,7 +120,10 @@ class Exchange:
 
     @property
     def reusable(self) -> bool:
-        """After the answer: whether another request may follow on the same transport (RFC 9112 section 9.3)."""
+        """After the answer: whether another request may follow on the same transport (RFC 9112 section 9.3).
+
+        Source: P-TRANSPORT-8.
+        """
         done = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         nothing_more = not self._http.trailing_data[0] and not self._unread and not self._eof
         return done and nothing_more and not self._ambiguous

@@ -27,7 +27,10 @@ from ._states import HttpSignal, HttpState
 __all__ = ["Reading"]
 
 RESENDING: Final = frozenset({307, 308})
-"""Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET."""
+"""Redirects that keep the method and the body (RFC 9110 section 15.4); after the others a POST becomes a GET.
+
+Source: P-TRANSPORT-10.
+"""
 _SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
@@ -75,12 +78,15 @@ class Reading(Retrieving):
             if elsewhere is not None:
                 self._redirect(elsewhere, now)
                 return
-        if self.state is HttpState.SENDING and not self._answer.success:
+        if self.state is HttpState.SENDING and not self._answer.success:  # R-HTTP-19.
             self._move(HttpSignal.REFUSED)
             self._until = now + self.options.close_timeout
 
     def _redirect(self, elsewhere: Endpoint, now: float) -> None:
-        """The server did not run the request, and says where to send it. The transport is opened anew."""
+        """The server did not run the request, and says where to send it (R-HTTP-17). The transport is opened anew.
+
+        Source: P-TRANSPORT-10.
+        """
         turn = cast("Turn", self.turn)
         if isinstance(turn, Retrieval):
             turn.redirected(elsewhere)
@@ -161,7 +167,7 @@ class Reading(Retrieving):
             self._turn_over(now)
 
     def _error_came(self, turn: Turn, event: ErrorEvent, now: float) -> None:
-        """An ``error`` event: it ends the turn. The status of its answer counts as its own."""
+        """An ``error`` event: it ends the turn. The status of its answer counts as its own (R-HTTP-13)."""
         answer = cast("Answer", self._answer)
         if event.type == "response.error":
             turn.phase = Phase.STREAM
@@ -248,12 +254,13 @@ class Reading(Retrieving):
             return
         kind = f" ({answer.content_type[:_SHOWN]})" if answer.content_type else ""
         but = f"is no response{kind}, but {text[:_SHOWN]!r}" if text else "no body"
+        # R-HTTP-6: it may not have come from the API.
         what = f"the answer has status {answer.head.status} and {but}; check the URL (base_url)"
         self._end_by_answer(turn, self._evidence(turn, Cause.PROTOCOL), what, now)
 
 
 def stream_ended(evidence: Evidence, text: str) -> TurnError:
-    """A stream without its terminal event."""
+    """A stream without its terminal event (R-HTTP-12)."""
     return StreamEndedError(text, evidence=evidence)
 
 

@@ -25,7 +25,7 @@ from ._exchange import Request
 __all__ = ["LONGEST_ID", "Retrieval"]
 
 LONGEST_ID: Final = 4096
-"""Bytes of an id in a URL, percent-encoded. Common servers take request lines of 8 KiB."""
+"""Bytes of an id in a URL, percent-encoded. Common servers take request lines of 8 KiB (P-RETRIEVE-3)."""
 _NUMBER: Final = Number(COUNT, whole=True, optional=True, most=2**63 - 1)
 
 
@@ -73,7 +73,8 @@ class Retrieval(Turn):
         return self._received
 
     def request(self, endpoint: Endpoint) -> Request:
-        """The request to send to this endpoint now. After a repetition it asks for what did not come before."""
+        """The request to send to this endpoint now. After a repetition it asks for what did not come before
+        (R-RETRIEVE-3, P-RETRIEVE-1, P-RETRIEVE-2)."""
         accept = "text/event-stream, application/json" if self.stream else "application/json"
         return Request((self._moved_to or self._target(endpoint.target)).encode("ascii"), None, accept)
 
@@ -88,7 +89,7 @@ class Retrieval(Turn):
         return f"{path.rstrip('/')}/{self.segment}" + (f"?{'&'.join(members)}" if members else "")
 
     def redirected(self, endpoint: Endpoint) -> None:
-        """The server names another place within its origin, for this request only."""
+        """The server names another place within its origin, for this request only (P-RETRIEVE-5)."""
         self._moved_to = endpoint.target
 
     def unsent(self) -> None:
@@ -101,6 +102,8 @@ class Retrieval(Turn):
         """Append an event for the consumer, unless one with its number, or a higher one, has come.
 
         An event that ends the response is always delivered: some servers number a continued stream anew.
+
+        Source: P-RETRIEVE-6.
         """
         number = event.sequence_number
         if number is not None:
@@ -116,7 +119,7 @@ class Retrieval(Turn):
 
 
 def _segment(response_id: object) -> str:
-    """An id as a segment of a path."""
+    """An id as a segment of a path (P-RETRIEVE-3)."""
     if not isinstance(response_id, str):
         raise WrongTypeError(f"response_id is {shown(response_id)}: write the id of a response, as text")
     if not response_id or response_id in (".", ".."):

@@ -36,7 +36,7 @@ class Retrieving(HttpBase):
     """See the top of the module."""
 
     def _is_other(self, retrieval: Retrieval, event: ServerEvent, now: float) -> bool:
-        """Whether an event carries another response; the retrieval has ended then."""
+        """Whether an event carries another response; the retrieval has ended then (P-RETRIEVE-5)."""
         found = event.response_id if isinstance(event, LifecycleEvent) else None
         if found is None or found == retrieval.response_id:
             return False

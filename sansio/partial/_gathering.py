@@ -34,7 +34,7 @@ from ._text import TextPieces, exact
 __all__ = ["GATHER_AFTER", "Gathered", "needed"]
 
 GATHER_AFTER: Final = 1024 * 1024
-"""Bytes of events that come on a connection before those that were read are gathered."""
+"""Bytes of events that come on a connection before those that were read are gathered (P-PARTIAL-9)."""
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Gathered:
         return self._size > self._most
 
     def snapshot(self) -> Partial:
-        """All of it as a value."""
+        """All of it as a value (P-PARTIAL-2)."""
         return Partial(
             response_id=self._response_id,
             items=self._items() if self._final is None else list(self._final),
@@ -119,7 +119,7 @@ class Gathered:
         return None
 
     def _grows(self, size: int) -> None:
-        """So many bytes more are kept; if that is too much, nothing is."""
+        """So many bytes more are kept; if that is too much, nothing is (P-PARTIAL-9)."""
         self._size += size
         if self.overflowed:
             for kept in (self._open, self._by_id, self._by_place, self._done, self._done_ids, self._done_places):
@@ -129,6 +129,7 @@ class Gathered:
     # -- the response
 
     def _lifecycle(self, event: LifecycleEvent) -> None:
+        # P-PARTIAL-6.
         if isinstance(event, ev.ResponseCreatedEvent):
             self._begin(event.response_id)
         elif self._response_id is None:
@@ -138,7 +139,7 @@ class Gathered:
 
     def _end(self, event: LifecycleEvent) -> None:
         """The response has ended. What it has replaces what came. What it has not, and was not done, remains, unless it
-        is completed."""
+        is completed (P-PARTIAL-5)."""
         response = event.response
         output = [item.to_dict() for item in response.output]
         self._response_id = response.id or self._response_id
@@ -178,6 +179,7 @@ class Gathered:
                 self._register(found, index)
 
     def _item_done(self, found: Open | None, name: str | None, identity: object, item: Json) -> None:
+        # P-PARTIAL-4.
         if found is not None:
             self._forget(found)
         self._done[self._last, identity] = item
@@ -186,7 +188,7 @@ class Gathered:
             self._done_ids.add(name)
 
     def _found(self, name: str | None, index: int | None) -> Open | None:
-        """The open item with this id, or else in this place."""
+        """The open item with this id, or else in this place (P-PARTIAL-3)."""
         found = None if name is None else self._by_id.get(name)
         return self._by_place.get(index) if found is None and index is not None else found
 
@@ -207,7 +209,10 @@ class Gathered:
             del self._by_place[item.index]
 
     def _owner(self, event: Any, kind: str) -> Open | None:
-        """The open item that an event is about; None: it is done. If it is not known, it begins as one of this kind."""
+        """The open item that an event is about; None: it is done. If it is not known, it begins as one of this kind.
+
+        Source: P-PARTIAL-3.
+        """
         name: str | None = getattr(event, "item_id", None) or None
         found = None if name is None else self._by_id.get(name)
         if found is not None or name in self._done_ids:
@@ -246,6 +251,7 @@ class Gathered:
         return text
 
     def _text_done(self, event: Any) -> None:
+        # P-PARTIAL-4.
         position, member = WHOLE_TEXTS[type(event)]
         node = self._part(event, position)
         if node is not None:

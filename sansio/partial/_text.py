@@ -37,7 +37,7 @@ def exact(event: ServerEvent, delta: str, *names: str) -> str:
 
 
 def with_pairs(text: str) -> str:
-    """The text with its pairs of halves joined, and U+FFFD for a half without the other one."""
+    """The text with its pairs of halves joined, and U+FFFD for a half without the other one (P-PARTIAL-7)."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -79,7 +79,10 @@ class TextPieces:
 
 
 class TextStream:
-    """The text of a response's messages in pieces, as the events bring it. ``known``: what was read of it before."""
+    """The text of a response's messages in pieces, as the events bring it. ``known``: what was read of it before.
+
+    Source: P-PARTIAL-8.
+    """
 
     def __init__(self, known: str = "") -> None:
         self._given = [known]

@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 def attach_evidence(error: BaseException, evidence: Evidence) -> None:
     """Write the evidence onto an exception of another library, for :func:`evidence_of` and :func:`get_retry_advice`.
 
-    Sets ``turnwire_evidence``, and ``unsafe_to_replay``, which the Agents SDK reads.
+    Sets ``turnwire_evidence``, and ``unsafe_to_replay``, which the Agents SDK reads (R-HTTP-14).
     """
     error.__dict__.update(turnwire_evidence=evidence, unsafe_to_replay=evidence.unsafe_to_replay)
 
@@ -39,7 +39,7 @@ _UNSET: Final[Any] = object()
 
 @dataclass(init=False)
 class ModelRetryNormalizedError:
-    """A failure in terms that are the same over a WebSocket and over HTTP, for retry policies.
+    """A failure in terms that are the same over a WebSocket and over HTTP, for retry policies (R-ADVICE-30).
 
     ``_explicit_fields`` holds the names of the fields that were given, also when given as None or False. The Agents
     SDK's runner takes these fields as facts; it fills the other fields from the exception (PARITY C10).
@@ -76,7 +76,7 @@ class ModelRetryNormalizedError:
 
 @dataclass
 class ModelRetryAdvice:
-    """What turnwire advises after a failure. The field order is the Agents SDK's."""
+    """What turnwire advises after a failure (R-ADVICE-1). The field order is the Agents SDK's."""
 
     suggested: bool | None = None
     """Whether to repeat the call; None: no opinion."""
@@ -117,23 +117,25 @@ class AdviceRow(NamedTuple):
 
 
 ADVICE_TABLE: tuple[AdviceRow, ...] = (
-    AdviceRow(FailureKind.OUR_OWN_DOING, None, False, None),
-    AdviceRow(FailureKind.UNSAFE, None, False, "unsafe"),
-    AdviceRow(FailureKind.REFUSED_CONNECTION_LIMIT, None, True, "safe"),
-    AdviceRow(FailureKind.REFUSED_RATE_LIMIT, None, True, "safe"),
-    AdviceRow(FailureKind.REFUSED_RETRY_LATER, None, True, "safe"),
-    AdviceRow(FailureKind.REFUSED, None, None, None),
-    AdviceRow(FailureKind.OVERLOADED, None, True, None),
-    AdviceRow(FailureKind.ERROR_FRAME, None, None, None),
-    AdviceRow(FailureKind.TOO_BIG, True, False, "unsafe"),
-    AdviceRow(FailureKind.TOO_BIG, False, False, None),
-    AdviceRow(FailureKind.TOO_BIG_NOT_SENT, None, False, "safe"),
-    AdviceRow(FailureKind.SAFE, None, True, "safe"),
-    AdviceRow(FailureKind.AMBIGUOUS, True, False, "unsafe"),
-    AdviceRow(FailureKind.AMBIGUOUS, False, True, None),
+    AdviceRow(FailureKind.OUR_OWN_DOING, None, False, None),  # R-ADVICE-3
+    AdviceRow(FailureKind.UNSAFE, None, False, "unsafe"),  # R-ADVICE-4
+    AdviceRow(FailureKind.REFUSED_CONNECTION_LIMIT, None, True, "safe"),  # R-ADVICE-5
+    AdviceRow(FailureKind.REFUSED_RATE_LIMIT, None, True, "safe"),  # R-ADVICE-6
+    AdviceRow(FailureKind.REFUSED_RETRY_LATER, None, True, "safe"),  # R-ADVICE-7
+    AdviceRow(FailureKind.REFUSED, None, None, None),  # R-ADVICE-8
+    AdviceRow(FailureKind.REFUSED_AFTER_AMBIGUOUS, True, False, "unsafe"),  # R-ADVICE-32
+    AdviceRow(FailureKind.REFUSED_AFTER_AMBIGUOUS, False, None, None),  # R-ADVICE-33
+    AdviceRow(FailureKind.OVERLOADED, None, True, None),  # R-ADVICE-9
+    AdviceRow(FailureKind.ERROR_FRAME, None, None, None),  # R-ADVICE-10
+    AdviceRow(FailureKind.TOO_BIG, True, False, "unsafe"),  # R-ADVICE-11
+    AdviceRow(FailureKind.TOO_BIG, False, False, None),  # R-ADVICE-12
+    AdviceRow(FailureKind.TOO_BIG_NOT_SENT, None, False, "safe"),  # R-ADVICE-13
+    AdviceRow(FailureKind.SAFE, None, True, "safe"),  # R-ADVICE-14
+    AdviceRow(FailureKind.AMBIGUOUS, True, False, "unsafe"),  # R-ADVICE-15
+    AdviceRow(FailureKind.AMBIGUOUS, False, True, None),  # R-ADVICE-16
 )
-"""Advice for a failure with evidence (REPLAY.md, "Advice"). In a row with ``suggested`` None there is no advice for an
-``error`` frame; for an HTTP answer the Agents SDK's own rules give the advice."""
+"""Advice for a failure with evidence (R-ADVICE-2, R-ADVICE-19). In a row with ``suggested`` None there is no advice for
+an ``error`` frame; for an HTTP answer the Agents SDK's own rules give the advice."""
 
 
 def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = None) -> ModelRetryAdvice | None:
@@ -152,10 +154,10 @@ def get_retry_advice(request: ModelRetryAdviceRequest, *, now: float | None = No
     evidence = None if link is None else evidence_of(link)
     if evidence is None:
         return _unproven_advice(error, facts, stateful=stateful)
-    stateful = stateful or evidence.stateful
+    stateful = stateful or evidence.stateful  # R-ADVICE-17.
     kind = failure_kind_of(evidence)
     row = next(r for r in ADVICE_TABLE if r.kind is kind and r.stateful in (None, stateful))
-    if row.suggested is None:
+    if row.suggested is None:  # R-ADVICE-18.
         over_http = evidence.cause is Cause.REJECTED or not isinstance(link, TurnError)
         advice = _http_advice(error, facts, stateful=stateful) if over_http else None
         if advice is not None and evidence.verdict is not Verdict.SAFE:
@@ -215,13 +217,13 @@ class _Facts(NamedTuple):
 
 
 NETWORK_CAUSES: Final = frozenset({Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.STALLED})
-"""Causes that count as a network error. A close with 1009 does not: a policy that repeats network errors must not
-repeat it."""
+"""Causes that count as a network error (R-ADVICE-31). A close with 1009 does not: a policy that repeats network errors
+must not repeat it."""
 
 
 def _facts(error: Exception, now: float | None) -> tuple[_Facts, BaseException | None]:
     """Read the chain of an error's causes, down to the first exception with evidence; return the facts and that
-    exception.
+    exception (R-ADVICE-20).
 
     If a failure of the HTTP client was raised while a turnwire failure was handled, the HTTP failure is the later one
     and decides. The turnwire failure counts only if no exception before it says anything.
@@ -315,14 +317,14 @@ def _should_retry(headers: Mapping[str, str]) -> str | None:
 
 
 def _unproven_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
-    """Advice on an exception without evidence, as the Agents SDK gives it."""
-    if facts.unsafe:
+    """Advice on an exception without evidence, as the Agents SDK gives it (R-ADVICE-21)."""
+    if facts.unsafe:  # R-ADVICE-22.
         return ModelRetryAdvice(suggested=False, replay_safety="unsafe", reason=str(error))
     return _http_advice(error, facts, stateful=stateful)
 
 
 def _http_advice(error: Exception, facts: _Facts, *, stateful: bool) -> ModelRetryAdvice | None:
-    """REPLAY.md's rules for HTTP failures and rejected upgrades, in its order."""
+    """The rules for HTTP failures and rejected upgrades, in the order of R-ADVICE-23 to R-ADVICE-28."""
     advice = ModelRetryAdvice(
         retry_after=facts.retry_after,
         reason=str(error),

@@ -135,7 +135,7 @@ def _no_answer(evidence: Evidence) -> str:
 
 
 RETRIEVE: Final = "session.retrieve(error.response_id) gets what became of it; "
-"""What to do first about a turn that ran, or may have run, as a response that the server stores."""
+"""What to do first about a turn that ran, or may have run, as a response that the server stores (P-RETRIEVE-8)."""
 
 
 def _what_to_do(evidence: Evidence) -> str:

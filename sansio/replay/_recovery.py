@@ -28,6 +28,7 @@ class FailureKind(enum.Enum):
     REFUSED_RATE_LIMIT = "refusal with status 429"
     REFUSED_RETRY_LATER = "refusal with retry-after in its headers"
     REFUSED = "any other refusal"
+    REFUSED_AFTER_AMBIGUOUS = "refusal of a repetition, after an attempt that was AMBIGUOUS"
     OVERLOADED = "error frame server_is_overloaded, or server_error without a code, before any event"
     ERROR_FRAME = "any other error frame that leaves the turn AMBIGUOUS"
     TOO_BIG = "verdict AMBIGUOUS, close code 1009"
@@ -37,7 +38,7 @@ class FailureKind(enum.Enum):
 
 
 def failure_kind_of(evidence: Evidence) -> FailureKind:
-    """The kind of a failure: the first one that matches."""
+    """The kind of a failure: the first one that matches (R-ADVICE-2)."""
     if evidence.cause in (Cause.CLIENT_CLOSED, Cause.CANCELLED):
         return FailureKind.OUR_OWN_DOING
     match evidence.verdict:
@@ -45,6 +46,8 @@ def failure_kind_of(evidence: Evidence) -> FailureKind:
             return _kind_of_refusal(evidence.refusal or Refusal())
         case Verdict.SAFE:
             return FailureKind.TOO_BIG_NOT_SENT if evidence.closed_as_too_big else FailureKind.SAFE
+        case Verdict.AMBIGUOUS if evidence.is_refusal and not evidence.closed_as_too_big:
+            return FailureKind.REFUSED_AFTER_AMBIGUOUS
         case Verdict.AMBIGUOUS if evidence.cause is Cause.ERROR_FRAME:
             refusal = evidence.refusal or Refusal()
             overloaded = refusal.code == "server_is_overloaded" or (
@@ -69,11 +72,12 @@ def _kind_of_refusal(refusal: Refusal) -> FailureKind:
 REPEATABLE_CAUSES: Final = frozenset(
     {Cause.EOF, Cause.PEER_CLOSED, Cause.TRANSPORT, Cause.PROTOCOL, Cause.STALLED, Cause.ERROR_FRAME, Cause.REJECTED}
 )
-"""Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated."""
+"""Failures of the connection, not of the turn. A deadline that passed, or a caller that left, is never repeated
+(R-RECOVER-7)."""
 
 
 class RepeatReason(enum.Enum):
-    """Why a turn is repeated. (A :class:`Cause` is why it failed; a :class:`FailureKind` is the row of it.)"""
+    """Why a turn is repeated (R-RECOVER-16). (A :class:`Cause` is why it failed; a :class:`FailureKind` is its row.)"""
 
     NOT_RUN = "the turn did not run, and the server did not refuse it"
     CONNECTION_LIMIT = "the connection had reached its age limit"
@@ -105,7 +109,7 @@ RECOVERY_RULES: Final[Mapping[str, Rule]] = {
 
 
 class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """When the core repeats a failed turn by itself; the consumer does not see it (REPLAY.md, "Automatic recovery").
+    """When the core repeats a failed turn by itself; the consumer does not see it (R-RECOVER-1, R-RECOVER-11).
 
     A turn with verdict SAFE that the server did not refuse is repeated on a new connection. Before repetition n (0, 1,
     …) the core waits between d/2 and d seconds, with d = ``min(max_delay, initial_delay * 2**n)``, and never less than
@@ -156,8 +160,11 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``made`` holds the reasons of the turn's repetitions so far, ``random`` is uniform in [0, 1). ``wall`` is the
         wall clock in seconds since the epoch, for a ``retry-after`` that is a date (:meth:`Refusal.retry_after`).
         ``spent`` is how many seconds ago the turn failed for the first time. ``only_reads``: it is a retrieval.
+
+        Source: P-DEFAULT-7 to P-DEFAULT-9.
         """
         reason = _reason_to_read_again(evidence) if only_reads else self._reason(evidence)
+        # R-RECOVER-6; R-RECOVER-3 and R-RECOVER-4: once.
         if reason is None or len(made) >= self.attempts or (reason in ONCE and reason in made):
             return None
         asked = evidence.refusal.retry_after(wall) if evidence.refusal is not None else None
@@ -166,13 +173,14 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         wait = asked or 0.0
         if reason not in ONCE:
             wait = max(wait, self._backoff(sum(other not in ONCE for other in made), random))
+        # R-RECOVER-8.
         if (asked or 0.0) > self.max_retry_after or (self.budget is not None and spent + wait > self.budget):
             return None
         return Plan(reason, wait)
 
     def _reason(self, evidence: Evidence) -> RepeatReason | None:
         """Why this failure may be repeated; None if it may not."""
-        exhausted = evidence.refusal is not None and evidence.refusal.exhausted
+        exhausted = evidence.refusal is not None and evidence.refusal.exhausted  # R-RECOVER-8.
         if evidence.cause not in REPEATABLE_CAUSES or exhausted:
             return None
         reason = RECOVERY_TABLE.get(failure_kind_of(evidence.of_attempt))
@@ -181,7 +189,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def _backoff(self, made: int, random: float) -> float:
         """Seconds to wait before the next repetition: random between half and all of the delay, which doubles each
-        time."""
+        time (P-DEFAULT-7)."""
         longest = min(self.max_delay, self.initial_delay * 2.0 ** min(made, 64))
         return longest * (0.5 + random / 2)
 
@@ -196,7 +204,7 @@ LATER_STATUSES: Final = GATEWAY_STATUSES | {409}
 
 
 def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
-    """Why a retrieval is repeated; None: it would fail again, or this side ended it (REPLAY.md, "Retrieval")."""
+    """Why a retrieval is repeated; None: it would fail again, or this side ended it (R-RETRIEVE-1)."""
     refusal = evidence.refusal
     if evidence.cause in NETWORK:
         return RepeatReason.ONLY_READS
@@ -205,12 +213,12 @@ def _reason_to_read_again(evidence: Evidence) -> RepeatReason | None:
 
 
 RECOVERY_TABLE: Final[Mapping[FailureKind, RepeatReason]] = {
-    FailureKind.SAFE: RepeatReason.NOT_RUN,
-    FailureKind.REFUSED_CONNECTION_LIMIT: RepeatReason.CONNECTION_LIMIT,
-    FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,
-    FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,
+    FailureKind.SAFE: RepeatReason.NOT_RUN,  # R-RECOVER-2
+    FailureKind.REFUSED_CONNECTION_LIMIT: RepeatReason.CONNECTION_LIMIT,  # R-RECOVER-3
+    FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,  # R-RECOVER-4
+    FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,  # R-RECOVER-5
 }
-"""Which kinds of failure are repeated, and why; no others are (REPLAY.md, "Automatic recovery"). RATE_LIMIT needs a
+"""Which kinds of failure are repeated, and why; no others are (R-RECOVER-1, R-RECOVER-13, R-1009-7). RATE_LIMIT needs a
 ``retry-after``. AMBIGUOUS needs the caller's permission."""
 
 ONCE: Final = frozenset({RepeatReason.CONNECTION_LIMIT, RepeatReason.RATE_LIMIT})

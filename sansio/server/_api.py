@@ -83,7 +83,7 @@ ROUTES: Final = (
     ApiRoute("GET", "/healthz", health, keyless=True),
 )
 """Every endpoint. The paths begin at the root of the API (``/v1``), those about health at ``/``. HEAD is GET without
-the body, but for the upgrade; OPTIONS tells the methods."""
+the body, but for the upgrade; OPTIONS tells the methods (P-HTTP-1)."""
 
 
 _PLACES: Final[Mapping[str, str | None]] = MappingProxyType({"/v1/responses": None})
@@ -101,7 +101,7 @@ def find_route(
     method: str, target: str, places: Mapping[str, str | None] = _PLACES
 ) -> FoundRoute | HttpReply | Problem:
     """The endpoint of a request; the reply to OPTIONS; or a problem: status 404 for a path that there is not, 405 for a
-    method, with ``allow``. ``places`` are those of the API (:attr:`ServerDialect.paths`)."""
+    method, with ``allow``. ``places`` are those of the API (:attr:`ServerDialect.paths`) (P-HTTP-1, P-HTTP-2)."""
     path, _, text = target.partition("?")
     query = {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
     root, needed = _root(path, places)

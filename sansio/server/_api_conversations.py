@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 MAX_ADDED: Final = 20
-"""Items that one request may add."""
+"""Items that one request may add (P-HTTP-8)."""
 
 
 def new_conversation(state: ApiState, call: ApiCall) -> ApiResult:
-    """``POST /v1/conversations``."""
+    """``POST /v1/conversations`` (P-HTTP-8)."""
     body = _body(call, "items", "metadata") if call.body.data else {}
     if isinstance(body, Problem):
         return body
@@ -67,7 +67,7 @@ def delete_conversation(state: ApiState, call: ApiCall) -> ApiResult:
 
 
 def list_items(state: ApiState, call: ApiCall) -> ApiResult:
-    """``GET /v1/conversations/{id}/items``."""
+    """``GET /v1/conversations/{id}/items`` (P-HTTP-8)."""
     found, wanted = state.store.conversation(call.ids[0]), list_wanted(call.query)
     if isinstance(found, Problem):
         return found

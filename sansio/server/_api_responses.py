@@ -78,7 +78,7 @@ def retrieve_response(state: ApiState, call: ApiCall) -> ApiResult:
 
 
 def delete_response(state: ApiState, call: ApiCall) -> ApiResult:
-    """``DELETE /v1/responses/{id}``."""
+    """``DELETE /v1/responses/{id}`` (P-HTTP-3)."""
     (response_id,) = call.ids
     if not state.responses.delete(response_id):
         return _no_response(call)
@@ -87,7 +87,7 @@ def delete_response(state: ApiState, call: ApiCall) -> ApiResult:
 
 
 def cancel(state: ApiState, call: ApiCall) -> ApiResult:
-    """``POST /v1/responses/{id}/cancel``: of one in the background; again and again gives the same."""
+    """``POST /v1/responses/{id}/cancel``: of one in the background; again and again gives the same (P-HTTP-4)."""
     found = _stored(state, call)
     result = found if isinstance(found, Problem) else found.cancel()
     return result if isinstance(result, Problem) else HttpReply(200, result)
@@ -133,7 +133,7 @@ COMPACT_FIELDS: Final = frozenset(
 
 
 def count_tokens(state: ApiState, call: ApiCall) -> ApiResult:
-    """``POST /v1/responses/input_tokens``: a word is a token, as in ``usage``."""
+    """``POST /v1/responses/input_tokens``: a word is a token, as in ``usage`` (P-HTTP-6)."""
     read = _read(state, call, TOKEN_FIELDS)
     if isinstance(read, Problem):
         return read
@@ -143,7 +143,10 @@ def count_tokens(state: ApiState, call: ApiCall) -> ApiResult:
 
 
 def compact(state: ApiState, call: ApiCall) -> ApiResult:
-    """``POST /v1/responses/compact``: the messages of the user, and one item that stands for everything else."""
+    """``POST /v1/responses/compact``: the messages of the user, and one item that stands for everything else.
+
+    Source: P-HTTP-7.
+    """
     read = _read(state, call, COMPACT_FIELDS)
     if isinstance(read, Problem):
         return read
@@ -187,12 +190,12 @@ def _read(state: ApiState, call: ApiCall, names: frozenset[str]) -> tuple[dict[s
 
 
 def list_models(state: ApiState, call: ApiCall) -> ApiResult:
-    """``GET /v1/models``: one; the server takes every other, too."""
+    """``GET /v1/models``: one; the server takes every other, too (P-HTTP-9, P-STRICT-7)."""
     return HttpReply(200, {"object": "list", "data": [_model(DEFAULT_MODEL)]})
 
 
 def get_model(state: ApiState, call: ApiCall) -> ApiResult:
-    """``GET /v1/models/{id}``."""
+    """``GET /v1/models/{id}`` (P-HTTP-9)."""
     return HttpReply(200, _model(call.ids[0]))
 
 

@@ -79,6 +79,8 @@ def reply_events(
         created_at: the time of the response, in seconds since 1970.
         injected: the items that are injected into the response; more may come while it runs.
         words: those of the input; None: they are counted.
+
+    Source: P-SCRIPT-1.
     """
     parts = reply.parts
     last = parts[-1] if parts else None
@@ -112,7 +114,7 @@ def reply_events(
 
 
 def _beginning(response: ItemDict, *, generates: bool) -> Iterator[Event]:
-    """The events before the first item: of a warm-up the first one (PROTOCOL.md, P-CONT-7)."""
+    """The events before the first item: of a warm-up the first one (PROTOCOL.md, P-CONT-7, P-RETRIEVE-10)."""
     if response["background"]:
         yield {"type": "response.created", "response": {**response, "status": "queued"}}
         yield {"type": "response.queued", "response": {**response, "status": "queued"}}

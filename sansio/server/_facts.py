@@ -50,7 +50,7 @@ def facts_of(message: Mapping[str, Any]) -> RequestFacts:
 
 
 def facts_in_slices(message: Mapping[str, Any], check: FieldCheck | None = None) -> Generator[None, None, RequestFacts]:
-    """Find the facts of a message, and let others run whenever it yields."""
+    """Find the facts of a message, and let others run whenever it yields (P-SERVER-7)."""
     body = {name: value for name, value in message.items() if name not in _LEFT_OUT}
     digest, count, work = hashlib.sha256(), WordCount(), 0
     for piece in canonical_pieces(body):

@@ -113,7 +113,7 @@ class InjectedInput:
             self._called = self._called or bool(found)
 
     def begin_wait(self, fails: str | None) -> None:
-        """From now on the response waits. ``fails``: for an injection that fails with this code."""
+        """From now on the response waits. ``fails``: for an injection that fails with this code (P-INJECT-5)."""
         self._fails, self._awaits_failure = fails, fails is not None
 
     @property
@@ -137,7 +137,7 @@ class InjectedInput:
         return None
 
     def take(self, items: list[ItemDict]) -> None:
-        """Commit the items: all of them."""
+        """Commit the items: all of them (P-INJECT-2)."""
         self.items += items
         self._places += [self._done] * len(items)
         for item in items:
@@ -152,7 +152,7 @@ class InjectedInput:
         return code
 
     def woven(self, output: list[ItemDict]) -> list[ItemDict]:
-        """The output of the response, with each item that was injected where it came."""
+        """The output of the response, with each item that was injected where it came (P-INJECT-4)."""
         whole: list[ItemDict] = []
         begin = 0
         for place, item in zip(self._places, self.items, strict=True):

@@ -267,6 +267,7 @@ class ServerConnection:
         return self._requests.waiting
 
     def _message(self, body: JsonBody, now: float) -> None:
+        # P-CLIENT-7, P-EVENT-6.
         self.messages += 1
         try:
             message = body.value()

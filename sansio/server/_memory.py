@@ -122,7 +122,7 @@ def count_words(items: Iterable[ItemDict]) -> int:
 
 
 KEPT_TURNS: Final = 10_000
-"""The turns of one conversation that are remembered, at least; twice as many are the most."""
+"""The turns of one conversation that are remembered, at least; twice as many are the most (P-CONT-12)."""
 
 
 class Remembered(msgspec.Struct, frozen=True):

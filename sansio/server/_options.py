@@ -60,6 +60,8 @@ SERVER_DIALECTS: Final[Mapping[str | None, ServerDialect]] = MappingProxyType(
                                                               ``/openai/v1/responses``, or at
                                                               ``/openai/responses?api-version=…``
     ============== ========================== =============== ==================================================
+
+Source: P-DIALECT-22.
 """
 
 

@@ -15,7 +15,10 @@ from ._options import ServerOptions
 __all__ = ["MIN_RATE", "Pace", "Phase"]
 
 MIN_RATE: Final = 10_000
-"""Bytes per second: each byte of a body, of a message or of an answer gives the client the time of one more."""
+"""Bytes per second: each byte of a body, of a message or of an answer gives the client the time of one more.
+
+Source: P-SERVER-6.
+"""
 
 Phase: TypeAlias = Literal["head", "body", "answer", "idle", "unread"]
 """What the client is about: the ``head`` of a request, TLS before it included; its ``body``, or a WebSocket message.
@@ -31,7 +34,10 @@ _OPTIONS: Final[Mapping[Phase, str]] = {
 
 
 class Pace:
-    """The deadlines of one connection, from accepting on: one for what is read, and one for what is being sent."""
+    """The deadlines of one connection, from accepting on: one for what is read, and one for what is being sent.
+
+    Source: P-SERVER-6.
+    """
 
     def __init__(self, options: ServerOptions, now: float) -> None:
         self._options = options

@@ -42,7 +42,10 @@ class Problem(msgspec.Struct, frozen=True):
         return {"type": kind, "code": self.code, "message": self.message, "param": self.param}
 
     def frame(self, stream_id: str | None = None) -> dict[str, Any]:
-        """The ``error`` frame; with ``stream_id`` if it belongs to a named lane (PROTOCOL.md, "Server events")."""
+        """The ``error`` frame; with ``stream_id`` if it belongs to a named lane (PROTOCOL.md, "Server events").
+
+        Source: P-EVENT-4, P-EVENT-5.
+        """
         lane = {} if stream_id is None else {"stream_id": stream_id}
         headers = {} if self.headers is None else {"headers": dict(self.headers)}
         return {"type": "error", "status": self.status, **lane, "error": {**self.body(), **headers}}
@@ -65,17 +68,17 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def missing_parameter(path: str) -> Problem:
-    """A member that is required is not there."""
+    """A member that is required is not there (P-STRICT-5)."""
     return Problem(400, "missing_required_parameter", f"Missing required parameter: '{path}'.", path)
 
 
 def unknown_parameter(path: str) -> Problem:
-    """There is a member that the API does not know."""
+    """There is a member that the API does not know (P-STRICT-5)."""
     return Problem(400, "unknown_parameter", f"Unknown parameter: '{path}'.", path)
 
 
 def invalid_choice(path: str, value: object, choices: Sequence[str]) -> Problem:
-    """A text is none of those that it may be."""
+    """A text is none of those that it may be (P-STRICT-5)."""
     supported = listed([f"'{choice}'" for choice in choices], "and")
     return Problem(
         400, "invalid_value", f"Invalid value: '{str(value)[:100]}'. Supported values are: {supported}.", path
@@ -93,7 +96,7 @@ _GIVEN: Final[Mapping[type, str]] = {
 
 
 def wrong_type(path: str, expected: Sequence[str], value: object) -> Problem:
-    """A value has none of the types that it may have."""
+    """A value has none of the types that it may have (P-STRICT-5)."""
     wanted = expected[0] if len(expected) == 1 else f"one of {listed(expected, 'or')}"
     message = f"Invalid type for '{path}': expected {wanted}, but got {_GIVEN.get(type(value), 'null')} instead."
     return Problem(400, "invalid_type", message, path)

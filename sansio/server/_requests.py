@@ -34,6 +34,8 @@ class Requests:
     A request starts when it is the oldest of its lane, a slot is free, and the response that it continues is available.
     A request with a problem is refused when it would start. ``send`` is called with each message to be sent, and
     ``refused`` with each request that is refused.
+
+    Source: P-CONT-1, P-CONT-5.
     """
 
     def __init__(
@@ -187,6 +189,7 @@ class Requests:
         return problem or self._store.lock(request)
 
     def _find(self, request: Mapping[str, Any]) -> Remembered | Problem | None:
+        # P-CONT-2.
         wanted = request.get("previous_response_id")
         for remembered in self._memory.values():
             if remembered.response_id == wanted:
@@ -235,6 +238,6 @@ class Requests:
             del self._memory[next(iter(self._memory))]
 
     def _holds(self, response_id: str) -> bool:
-        """Whether a response can be continued."""
+        """Whether a response can be continued (P-CONT-6)."""
         remembered = any(each.response_id == response_id for each in self._memory.values())
         return remembered or self._store.holds(response_id)

@@ -43,7 +43,7 @@ class TextTest(msgspec.Struct, frozen=True):
 
 
 class When(msgspec.Struct, frozen=True, kw_only=True):
-    """Conditions on a request. It has to keep to all that are written; None is no condition."""
+    """Conditions on a request. It has to keep to all that are written; None is no condition (P-SCRIPT-7)."""
 
     text: str | TextTest | None = None
     """On :attr:`Asked.text`, the text of the last item of the input; a string is all of it."""
@@ -135,7 +135,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Rules:
-    """A script of rules: the first that fits has the reply (PROTOCOL.md, "Scripts"). For ``serve(reply=…)``."""
+    """A script of rules: the first that fits has the reply (PROTOCOL.md, "Scripts"). For ``serve(reply=…)``.
+
+    Source: P-SCRIPT-5.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)

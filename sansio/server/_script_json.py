@@ -205,7 +205,7 @@ _TEST: Final = Shared(
         ),
     ),
 )
-_WHEN: Final = Members(
+_WHEN: Final = Members(  # P-SCRIPT-7.
     "when",
     {
         "text": _TEST,
@@ -245,6 +245,8 @@ def read_script(document: object) -> ScriptLike:
     """The script that a JSON document is (decoded, or as bytes or text), for ``serve(reply=…)`` and :class:`Script`.
 
     Raises UserError for what is none; it names the place: ``[3].call: 5 is not text``.
+
+    Source: P-SCRIPT-6, P-SCRIPT-8.
     """
     return _SCRIPT.read(parse_json(document), "")
 

@@ -23,7 +23,7 @@ class ScriptError(UserError):
     """A script has no reply for a request, or its function failed. The client got an error with status 500."""
 
     def problem(self) -> Problem:
-        """What the client gets. It is told not to repeat the request."""
+        """What the client gets. It is told not to repeat the request (P-SCRIPT-4)."""
         return Problem(500, "script_error", str(self), headers={"x-should-retry": "false"})
 
 
@@ -88,7 +88,7 @@ class Script:
         return self._bodies[fingerprint]
 
     def take(self, asked: Asked) -> Taken:
-        """The reply for the next request. Raises ScriptError, and keeps it, if there is none."""
+        """The reply for the next request. Raises ScriptError, and keeps it, if there is none (P-SCRIPT-2)."""
         if self._function is not None:
             return Taken(0, [self._function])
         if self._left:
@@ -104,7 +104,10 @@ class Script:
         raise error
 
     def put_back(self, taken: Taken) -> None:
-        """A fault ended the turn: the request that repeats it gets the reply again, or the next of its attempts."""
+        """A fault ended the turn: the request that repeats it gets the reply again, or the next of its attempts.
+
+        Source: P-SCRIPT-3.
+        """
         if self._rules is not None:
             self._rules.put_back(taken.place)
         elif self._function is None:

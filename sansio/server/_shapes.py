@@ -49,7 +49,7 @@ class Shape(msgspec.Struct, frozen=True):
 
 @cache
 def shapes() -> Mapping[str, Shape]:
-    """Every shape, by its name."""
+    """Every shape, by its name (P-STRICT-3)."""
     lines = re.sub(r"\|\s+", "|", MEMBERS.strip()).replace("\n    ", " ").splitlines()
     return {shape.name: shape for shape in map(_read_shape, lines)}
 
@@ -93,6 +93,8 @@ def kind_problem(value: object, kind: ValueKind, path: str, shape: str, member: 
 
     Of several problems it is the first: in the order of the items and members, and for an object what is missing, then
     what is unknown, then its members.
+
+    Source: P-STRICT-4.
     """
     if "any" in kind.scalars:
         return None
@@ -200,6 +202,7 @@ def _choose(value: dict[str, Any], candidates: list[Shape], path: str) -> Shape 
 
 
 def _shape_problem(value: dict[str, Any], shape: Shape, path: str) -> Problem | None:
+    # P-STRICT-4.
     for name in shape.required:
         if name not in value:
             return missing_parameter(f"{path}.{name}")

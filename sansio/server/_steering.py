@@ -16,7 +16,7 @@ from ._turn import ServerTurn
 __all__ = ["MAX_STEERS", "STEER_MEANINGS", "AcceptedSteer", "Steering", "failed", "may_be_steered", "steer_items"]
 
 MAX_STEERS: Final = 32
-"""The steers that may be queued for one response."""
+"""The steers that may be queued for one response (P-STEER-9)."""
 
 STEER_MEANINGS: Final[Mapping[str, str]] = {
     "invalid_input": "The input is neither a string nor a non-empty array of user messages.",
@@ -78,7 +78,7 @@ def may_be_steered(request: Mapping[str, Any]) -> bool:
 
 
 class Successor(NamedTuple):
-    """What follows a steered response by itself."""
+    """What follows a steered response by itself (P-STEER-10)."""
 
     request: dict[str, Any]
     steers: list[AcceptedSteer]
@@ -107,7 +107,7 @@ class Steering:
         self._accepted = 0
 
     def queue(self, turn: ServerTurn, given: object, items: list[ItemDict]) -> bool:
-        """Accept a steer of a running turn; returns False if it has as many as it may have."""
+        """Accept a steer of a running turn; returns False if it has as many as it may have (P-STEER-1)."""
         queued = self._queued.setdefault(turn, [])
         if len(queued) >= MAX_STEERS:
             return False
@@ -122,6 +122,8 @@ class Steering:
 
         Without a response that can be continued, its steers fail. If the client has calls to answer, they are pending.
         If the turn has begun no response, the steers that it took fail.
+
+        Source: P-STEER-14.
         """
         taken = self._taken.pop(turn, [])
         if turn.response_id is None:

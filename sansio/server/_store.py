@@ -44,6 +44,8 @@ class ResponseStore:
         """What the request continues: None if nothing, a Problem if that is not available.
 
         A ``conversation`` that nobody made begins with the first request that names it; if ``strict``, it is refused.
+
+        Source: P-CONT-2.
         """
         previous_id: str | None = request.get("previous_response_id")
         if previous_id is not None:
@@ -132,7 +134,10 @@ class ResponseStore:
     # -- conversations
 
     def lock(self, request: Mapping[str, Any]) -> Problem | None:
-        """The request begins to run in its conversation, if it has one: a problem if another one runs there."""
+        """The request begins to run in its conversation, if it has one: a problem if another one runs there.
+
+        Source: P-STRICT-11.
+        """
         conversation_id = _conversation_id(request)
         if conversation_id is not None and self._in_use.setdefault(conversation_id, request) is not request:
             return Problem(400, "conversation_locked", _LOCKED, "conversation")

@@ -35,7 +35,10 @@ _UNDECLARED: Final = frozenset({"client_metadata"})
 """What the ``openai`` package does not have over HTTP, and codex sends there, too: the API takes it."""
 
 ID_PREFIXES: Final[Mapping[str, str]] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
-"""How the id of an item has to begin, by its type. The API checks those of other types too; how is not known."""
+"""How the id of an item has to begin, by its type. The API checks those of other types too; how is not known.
+
+Source: P-STRICT-8.
+"""
 
 
 def check_strictly(
@@ -54,6 +57,8 @@ def check_strictly(
         websocket: whether it came over WebSocket, which has fields of its own.
         lookup: finds stored items; None: what the request says of them is not checked.
         facts: what :func:`check_fields_in_slices` has found, if that was called before.
+
+    Source: P-STRICT-1, P-STRICT-7.
     """
     problem = exhaust(check_fields_in_slices(request, websocket=websocket)) if facts is None else facts.problem
     if problem is not None:
@@ -187,6 +192,7 @@ def items_problem_in_slices(items: list[ItemDict], where: str) -> Generator[None
 
 
 def _item_id(given: str | None, kind: str, path: str, ids: set[str]) -> Problem | None:
+    # P-STRICT-8.
     if given is None:
         return None
     prefix = ID_PREFIXES.get(kind, "")
@@ -232,7 +238,7 @@ def _tool_names(tools: list[ItemDict]) -> Iterator[str | None]:
 
 def _calls(request: Mapping[str, Any], items: list[ItemDict], previous: Remembered | None) -> Problem | None:
     """Each output answers a call of the input, or of the response that is continued; and each call has an output. A
-    warm-up does not answer calls."""
+    warm-up does not answer calls (P-STRICT-2)."""
     calls = unanswered(calls_before(previous))
     for item in items:
         kind, call_id = item.get("type", ""), call_id_of(item)

@@ -91,6 +91,8 @@ class ServerTurn:
 
         A terminal event ends the turn. Raises UserError for an event after that. On a connection that has ended it does
         nothing.
+
+        Source: P-EVENT-2.
         """
         if self._may_emit():
             kind: str = event["type"]

@@ -6,23 +6,29 @@ The promise
     vector that cannot be read raises :class:`VectorError`.
 
 The groups
-    =========== =================================================== ================================================
-    group       what goes in                                        what comes out
-    =========== =================================================== ================================================
-    frames      bytes from the peer, in pieces; a role              texts, pings, pongs, a close, a violation
-    encode      a text, a ping, a pong or a close; a mask           the bytes of its frames
-    handshake   a key, and the bytes of the answer, in pieces       accepted, rejected or broken
-    events      one message of a server                             its role, how it ends a response, its ids
-    errors      a JSON value, a status, headers                     status, code, type, message, param, retry-after
-    verdicts    how far a turn got, and what ended it               refusal, verdict, kind of failure, advice
-    http        what was seen of a call over HTTP                   the evidence, or none
-    recovery    a policy, a failure, the repetitions so far         the reason for one more, and its delay; or none
-    urls        a base URL, a key, headers, a query                 URL, target and headers of the upgrade; or refused
-    proxy       a URL and the environment                           the proxy, or none; or refused
-    requests    the fields of a turn and its lane                   the message; or refused
-    sse         bytes of a stream, in pieces                        its events
-    connection  what happens to one connection, step by step        what is sent, delivered, failed, waited for
-    =========== =================================================== ================================================
+    ============ ================================================== ===============================================
+    group        what goes in                                       what comes out
+    ============ ================================================== ===============================================
+    frames       bytes from the peer, in pieces; a role             texts, pings, pongs, a close, a violation
+    encode       a text, a ping, a pong or a close; a mask          the bytes of its frames
+    handshake    a key, and the bytes of the answer, in pieces      accepted, rejected or broken
+    events       one message of a server                            its role, how it ends a response, its ids
+    errors       a JSON value, a status, headers                    status, code, type, message, param, retry-after
+    verdicts     how far a turn got, and what ended it              refusal, verdict, kind of failure, advice
+    http         what was seen of a call over HTTP                  the evidence, or none
+    recovery     a policy, a failure, the repetitions so far        the reason for one more, and its delay; or none
+    urls         a base URL, a key, headers, a query                URL, target and headers of the upgrade; or refused
+    proxy        a URL and the environment                          the proxy, or none; or refused
+    requests     the fields of a turn and its lane                  the message; or refused
+    sse          bytes of a stream, in pieces                       its events
+    connection   what happens to one WebSocket, step by step        what is sent, delivered, failed, waited for
+    exchange     what happens to one HTTP connection, step by step  the same
+    conversation what callers and servers do, step by step          what is sent, the history, and what stands for it
+    recording    a file                                             its header and entries; or refused
+    replay       a file                                             its turns, their events and ends
+    recorder     what happens in one session, step by step          the lines, and the turns of a replay
+    scrubbing    texts                                              what stands in their place
+    ============ ================================================== ===============================================
 """
 
 from __future__ import annotations
@@ -33,7 +39,10 @@ from typing import Any, Final, cast
 import msgspec
 
 from ._connection import connection
+from ._conversation import conversation
+from ._exchange import exchange
 from ._pure import encode, errors, events, frames, handshake, http, proxy, recovery, requests, sse, urls, verdicts
+from ._recording import recorder, recording, replay, scrubbing
 
 __all__ = ["GROUPS", "VECTORS_FORMAT", "Vector", "VectorError", "mismatches", "output_for"]
 
@@ -78,6 +87,12 @@ GROUPS: Final[Mapping[str, Callable[[Any], dict[str, Any]]]] = {
     "requests": requests,
     "sse": sse,
     "connection": connection,
+    "exchange": exchange,
+    "conversation": conversation,
+    "recording": recording,
+    "replay": replay,
+    "recorder": recorder,
+    "scrubbing": scrubbing,
 }
 """What answers for each group."""
 

@@ -184,10 +184,12 @@ def evidence_from(given: Given) -> Evidence:
 def verdicts(given: Given) -> dict[str, Any]:
     """The verdict, and the advice that follows."""
     evidence = evidence_from(given)
+    if evidence.verdict is None:
+        return {"refusal": False, "verdict": None, "kind": None, "advice": None}
     advice = get_retry_advice(ModelRetryAdviceRequest(error=TurnError("", evidence=evidence)), now=given.get("wall"))
     return {
         "refusal": evidence.is_refusal,
-        "verdict": None if evidence.verdict is None else evidence.verdict.name,
+        "verdict": evidence.verdict.name,
         "kind": failure_kind_of(evidence).name,
         "advice": None
         if advice is None

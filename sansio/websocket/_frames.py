@@ -14,7 +14,7 @@ from ._heads import EXTENDED, SHORT, write_head
 
 DEFAULT_MAX_MESSAGE_SIZE: Final = 64 * 1024 * 1024
 """Bytes of one message after decompression. A response with images is a few MiB; more than 64 MiB is a server's
-fault."""
+fault (P-CONN-6)."""
 
 
 WORK_AT_ONCE: Final = 1024
@@ -23,7 +23,7 @@ frames expand to (4 MiB in all). It takes about 10 ms for the most expensive fra
 
 
 FRAGMENT: Final = 256 * 1024
-"""Bytes of a message to the peer above which it is sent in several frames."""
+"""Bytes of a message to the peer above which it is sent in several frames (P-CONN-11)."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
 _NO_TEXT: Final = "a text message is not valid UTF-8"
@@ -52,7 +52,7 @@ class CloseFrame(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """The peer broke RFC 6455 or exceeded a limit."""
+    """The peer broke RFC 6455 or exceeded a limit (P-CONN-6)."""
 
     code: int
     """The close code to answer with: 1002 protocol error, 1003 binary, 1007 invalid data, 1009 too big."""

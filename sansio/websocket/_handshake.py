@@ -20,9 +20,12 @@ from ..secret import Secret, without_quotes
 from ._frames import DEFAULT_MAX_MESSAGE_SIZE, Deflate, WebSocket
 
 MAX_HEADERS: Final = 64 * 1024
-"""Bytes of an HTTP head in the handshake. It is enough for servers with many cookies; an endless header is refused."""
+"""Bytes of an HTTP head in the handshake. It is enough for servers with many cookies; an endless header is refused.
+
+Source: P-CONN-4.
+"""
 MAX_BODY: Final = 64 * 1024
-"""Bytes of a rejection's body that are kept. It is enough for any JSON error; the rest is dropped."""
+"""Bytes of a rejection's body that are kept. It is enough for any JSON error; the rest is dropped (P-CONN-4)."""
 MAX_CHUNKS: Final = 1024
 """Chunks of a rejection's body that are read. A chunk of one byte costs as much to read as a large one."""
 MAX_EARLY: Final = 32
@@ -142,7 +145,7 @@ class ProxyTunnel(_Exchange):
 
 
 class ClientHandshake(_Exchange):
-    """The upgrade request and the check of its answer (RFC 6455 section 4.1)."""
+    """The upgrade request and the check of its answer (RFC 6455 section 4.1; P-CONN-7)."""
 
     def __init__(
         self,
@@ -166,6 +169,7 @@ class ClientHandshake(_Exchange):
         super().__init__(h11.Request(method=b"GET", target=target.encode("ascii"), headers=[*head, *_encoded(headers)]))
 
     def _switched(self, response: h11.InformationalResponse | h11.Response) -> HandshakeAnswer:
+        # P-CONN-16.
         headers = _header_dict(response.headers)
         if headers.get("upgrade", "").lower() != "websocket":
             return Broken("the answer 101 lacks 'Upgrade: websocket'")

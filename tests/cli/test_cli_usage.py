@@ -13,7 +13,7 @@ from turnwire.aio.cli import _replay, main
 from turnwire.aio.cli._demo_report import Printer
 from turnwire.aio.cli._demo_view import LineView, Paint
 
-COMMANDS = ["demo", "ask", "serve", "record", "replay", "tables", "vectors"]
+COMMANDS = ["demo", "ask", "serve", "record", "replay", "tables", "check", "vectors"]
 RECORDING = next(folder for folder in Path(__file__).parents if folder.name == "tests") / "recordings/demo-http.jsonl"
 
 

@@ -49,6 +49,7 @@ def moved(ledger: CallLedger, call: ToolCall, move: str) -> None:
 @pytest.mark.parametrize("state", CallState)
 @pytest.mark.parametrize("move", MOVES)
 def test_each_move_from_each_state(state: CallState, move: str) -> None:
+    """C-TOOL-1 to C-TOOL-5."""
     allowed, after = MOVES[move]
     ledger, call = in_state(state)
     if state in allowed:
@@ -65,6 +66,7 @@ def test_each_move_from_each_state(state: CallState, move: str) -> None:
 
 @pytest.mark.parametrize("state", CallState)
 def test_a_call_keeps_its_state_until_the_history_has_its_output(state: CallState) -> None:
+    """C-TOOL-1."""
     ledger, call = in_state(state)
     assert ledger.read([called("c"), called("d")]) == [call, ToolCall(item=called("d"))]
     assert call.state is state
@@ -74,6 +76,7 @@ def test_a_call_keeps_its_state_until_the_history_has_its_output(state: CallStat
 
 @pytest.mark.parametrize("state", CallState)
 def test_a_saved_ledger_is_the_same_in_another_process(state: CallState) -> None:
+    """C-TOOL-1."""
     ledger, call = in_state(state)
     loaded = CallLedger.from_json(json.loads(json.dumps(ledger.to_json())))
     assert loaded.open == [call]
@@ -99,6 +102,7 @@ def test_the_same_call_again_is_another_one_once_its_turn_has_succeeded() -> Non
 
 
 def test_outputs_come_in_the_order_of_the_calls_and_name_a_calling_program() -> None:
+    """C-TOOL-8."""
     ledger = CallLedger()
     program = {"type": "program", "caller_id": "p"}
     first, second, third = ledger.read(
@@ -134,6 +138,7 @@ def test_a_call_tells_its_name_and_arguments_whatever_the_server_gave() -> None:
 
 @pytest.mark.parametrize("state", CallState)
 def test_a_fork_runs_nothing_that_its_source_runs_or_is_about_to_run(state: CallState) -> None:
+    """C-TOOL-11."""
     source, call = in_state(state)
     assert source.forked().open == [call]
     source.busy = True

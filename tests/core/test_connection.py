@@ -165,6 +165,7 @@ def test_no_signal_moves_a_closed_connection() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_what_a_turn_waits_for_is_its_connections_state(state: State) -> None:
+    """R-EVIDENCE-2."""
     assert in_state(state).connection.waiting_phase is WAITING_PHASE[state]
 
 
@@ -243,6 +244,7 @@ def test_nothing_moves_a_turn_that_is_over(state: TurnState) -> None:
 
 
 def test_a_turn_that_is_left_in_the_middle_of_its_message_is_safe_if_the_rest_is_never_handed() -> None:
+    """R-EVIDENCE-8."""
     wire, turn = turn_in(TurnState.ABANDONED, TurnSignal.FAILED)
     assert turn.phase is Phase.SEND
     assert turn.failure is not None
@@ -281,6 +283,7 @@ def test_frames_that_come_with_the_answer_are_read() -> None:
 
 
 def test_a_redirect_within_the_origin_is_followed_from_the_beginning() -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     wire.connection.transport_connected(wire.now)
@@ -295,6 +298,7 @@ def test_a_redirect_within_the_origin_is_followed_from_the_beginning() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_to_another_origin_is_a_rejection(status: int) -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -305,6 +309,7 @@ def test_a_redirect_to_another_origin_is_a_rejection(status: int) -> None:
 
 
 def test_redirects_without_end_are_a_rejection() -> None:
+    """P-CONN-3."""
     wire = Wire()
     turn = wire.create()
     for number in range(6):
@@ -322,6 +327,7 @@ def test_a_redirect_to_nowhere_is_a_rejection() -> None:
 
 
 def test_a_rejection_keeps_what_the_server_said() -> None:
+    """P-CONN-4."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -342,6 +348,7 @@ def test_a_rejection_keeps_what_the_server_said() -> None:
     ids=["none", "no JSON", "no object", "no error", "no text", "no UTF-8", "nested", "a number"],
 )
 def test_a_rejection_may_have_any_body(body: bytes) -> None:
+    """P-CONN-4."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -353,8 +360,9 @@ def test_a_rejection_may_have_any_body(body: bytes) -> None:
     assert wire.connection.failure.cause is Cause.REJECTED
 
 
-@pytest.mark.parametrize("status", [404, 405, 426])
+@pytest.mark.parametrize("status", [404, 405, 426, 501])
 def test_some_statuses_mean_that_there_is_no_websocket_mode(status: int) -> None:
+    """P-CONN-5."""
     wire = Wire()
     turn = wire.create()
     wire.connect()
@@ -363,6 +371,7 @@ def test_some_statuses_mean_that_there_is_no_websocket_mode(status: int) -> None
 
 
 def test_what_is_no_answer_of_a_websocket_server_is_a_protocol_error() -> None:
+    """P-CONN-16."""
     for data in (b"SSH-2.0-OpenSSH\r\n\r\n", switching(b"another key")):
         wire = Wire()
         turn = wire.create()
@@ -396,6 +405,7 @@ def test_a_transport_that_cannot_be_opened() -> None:
 
 
 def test_a_turn_from_its_message_to_its_terminal_event() -> None:
+    """P-EVENT-3, R-EVIDENCE-2."""
     wire = Wire.opened()
     turn = wire.create(previous_response_id="resp_0")
     assert repr(turn) == "<Turn lane=None phase=SEND response_id=None>"
@@ -430,6 +440,7 @@ def test_a_turn_from_its_message_to_its_terminal_event() -> None:
 
 @pytest.mark.parametrize("kind", ["response.failed", "response.incomplete"])
 def test_a_response_that_fails_is_a_turn_that_ended(kind: str) -> None:
+    """P-EVENT-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(event(kind, response={"id": "resp_9", "status": kind.removeprefix("response.")}))
@@ -463,6 +474,7 @@ def test_lanes_share_a_connection_and_events_find_their_turn() -> None:
 
 
 def test_a_busy_lane_keeps_its_next_turn_back() -> None:
+    """P-LANES-5."""
     wire = Wire.opened()
     first, second = wire.create("a"), wire.create("a")
     assert len(wire.sent()) == 1
@@ -474,6 +486,7 @@ def test_a_busy_lane_keeps_its_next_turn_back() -> None:
 
 
 def test_no_more_turns_are_in_flight_than_the_server_takes() -> None:
+    """P-LANES-3."""
     wire = Wire.opened(max_in_flight=2)
     turns = [wire.create(lane) for lane in "abc"]
     assert len(wire.sent()) == 2
@@ -495,6 +508,7 @@ def test_events_that_nobody_asked_for_are_counted_and_dropped() -> None:
 
 
 def test_the_last_byte_is_the_line_however_small_the_chunks() -> None:
+    """R-EVIDENCE-4, R-EVIDENCE-5."""
     wire = Wire.opened()
     turn = wire.create(input="y" * 300)
     handed = b""
@@ -508,6 +522,7 @@ def test_the_last_byte_is_the_line_however_small_the_chunks() -> None:
 
 
 def test_a_chunk_may_end_several_messages_and_begin_another() -> None:
+    """R-EVIDENCE-5."""
     wire = Wire.opened()
     turns = [wire.create(lane) for lane in "abc"]
     one = len(turns[0].message) + 6
@@ -573,6 +588,7 @@ def test_without_a_clock_the_bytes_are_handed_all_the_same() -> None:
 
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None) -> None:
+    """P-EVENT-3, P-OWNER-2."""
     wire = Wire.opened()
     turn, other, after = wire.run(lane), wire.run("other"), wire.create(lane)
     wire.receive(error(429, "rate_limit_exceeded", lane, headers={"Retry-After": "2"}))
@@ -591,6 +607,12 @@ def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None)
     ("status", "code", "verdict"),
     [
         (400, "previous_response_not_found", SAFE),
+        (400, "invalid_stream_id", SAFE),
+        (400, "websocket_stream_limit_reached", SAFE),
+        (400, "websocket_connection_limit_reached", SAFE),
+        (400, "unsupported_event_type", SAFE),
+        (400, "invalid_json", SAFE),
+        (429, "rate_limit_exceeded", SAFE),
         (None, "previous_response_not_found", SAFE),
         (400, None, SAFE),
         (408, None, AMBIGUOUS),
@@ -602,6 +624,7 @@ def test_an_error_ends_the_turn_of_its_lane_and_frees_the_lane(lane: str | None)
     ],
 )
 def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code: str | None, verdict: Verdict) -> None:
+    """P-EVENT-6, R-VERDICT-3, R-VERDICT-4, R-REFUSAL-1, R-REFUSAL-2."""
     wire = Wire.opened()
     turn = wire.run("a")
     wire.receive(error(status, code, "a"))
@@ -609,6 +632,7 @@ def test_an_error_before_any_event_is_a_refusal_or_not(status: int | None, code:
 
 
 def test_an_error_in_the_middle_of_a_response_is_never_a_refusal() -> None:
+    """R-REFUSAL-4, R-VERDICT-6."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(created(), error(400))
@@ -617,6 +641,7 @@ def test_an_error_in_the_middle_of_a_response_is_never_a_refusal() -> None:
 
 
 def test_a_response_error_is_an_event_of_its_turn() -> None:
+    """P-EVENT-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(error(400, kind="response.error"))
@@ -633,6 +658,7 @@ def test_an_error_without_a_lane_belongs_to_the_default_lanes_turn() -> None:
 
 
 def test_an_error_of_the_connection_fails_what_has_not_begun_and_lets_the_rest_go_on() -> None:
+    """P-OWNER-4."""
     wire = Wire.opened()
     streaming, awaiting = wire.run("streaming"), wire.run("awaiting")
     wire.receive(created("streaming"))
@@ -667,6 +693,7 @@ def test_an_error_of_the_connection_in_the_middle_of_a_message_stops_the_message
 
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_the_announced_end_of_the_connection_lets_no_turn_start(lane: str | None) -> None:
+    """P-OWNER-7."""
     wire = Wire.opened()
     turn, after = wire.run(lane), wire.create(lane)
     wire.receive(error(400, "websocket_connection_limit_reached", lane))
@@ -714,6 +741,7 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
+    """P-CONN-6."""
     data, code = VIOLATIONS[name]
     wire = Wire.opened(max_message_size=1000)
     streaming, awaiting = wire.run("a"), wire.run("b")
@@ -731,6 +759,7 @@ def test_what_cannot_be_understood_ends_the_connection(name: str) -> None:
 
 @pytest.mark.parametrize("text", SKIPPED)
 def test_a_text_that_is_no_object_is_skipped_and_counted(text: bytes) -> None:
+    """P-FIELD-3."""
     wire = Wire.opened()
     idle = wire.connection.stats.skipped
     wire.receive(frame(TEXT, text))
@@ -746,6 +775,7 @@ def test_a_text_that_is_no_object_is_skipped_and_counted(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", SKIPPED)
 def test_a_refusal_after_a_text_that_may_have_been_an_event_is_none(text: bytes) -> None:
+    """P-START-4, R-REFUSAL-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(frame(TEXT, text), error(400))
@@ -761,6 +791,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_field_costs_the_field_and_not_the_turn(name: str) -> None:
+    """P-FIELD-4."""
     wire = Wire.opened()
     turn, other = wire.run("a"), wire.run("b")
     wire.receive(created("a"), ODD[name], completed("a"))
@@ -772,6 +803,7 @@ def test_an_odd_field_costs_the_field_and_not_the_turn(name: str) -> None:
 @pytest.mark.parametrize("abandoned", [False, True])
 @pytest.mark.parametrize("response", [5, None, [], "resp_1"])
 def test_an_odd_last_event_ends_its_turn_all_the_same(abandoned: bool, response: object) -> None:
+    """P-FIELD-4."""
     wire = Wire.opened()
     turn, after = wire.run("a"), wire.create("a")
     if abandoned:
@@ -792,6 +824,7 @@ def test_nothing_is_said_in_the_middle_of_a_message() -> None:
 
 
 def test_control_frames_between_messages_and_fragments() -> None:
+    """P-CONN-12."""
     wire = Wire.opened()
     turn = wire.run()
     text = completed()[4:]
@@ -808,6 +841,7 @@ def test_control_frames_between_messages_and_fragments() -> None:
 
 
 def test_pings_that_are_never_answered_take_no_memory() -> None:
+    """P-CONN-12."""
     wire = Wire.opened()
     for number in range(1000):
         wire.receive(frame(PING, str(number)))
@@ -818,6 +852,7 @@ def test_pings_that_are_never_answered_take_no_memory() -> None:
 
 
 def test_the_peers_close_is_answered_and_every_turn_gets_its_own_verdict() -> None:
+    """R-EVIDENCE-7, R-VERDICT-2, R-VERDICT-5, R-VERDICT-6."""
     wire = Wire.opened()
     streaming, awaiting = wire.run("a"), wire.run("b")
     wire.receive(created("a"))
@@ -848,6 +883,7 @@ def test_a_close_without_a_code_is_answered_by_one_without() -> None:
 
 
 def test_the_end_of_the_stream_and_a_broken_transport() -> None:
+    """R-VERDICT-5."""
     wire = Wire.opened()
     turn = wire.run()
     wire.eof()
@@ -949,6 +985,7 @@ def test_a_message_that_has_not_begun_is_taken_back_and_the_connection_stays() -
 
 
 def test_a_message_in_the_middle_is_finished_for_the_sake_of_the_others() -> None:
+    """R-EVIDENCE-1, R-EVIDENCE-8."""
     wire = Wire.opened()
     other, turn = wire.run("other"), wire.begun("a")
     wire.connection.cancel(turn, wire.now)
@@ -966,6 +1003,7 @@ def test_a_message_in_the_middle_is_finished_for_the_sake_of_the_others() -> Non
 
 
 def test_a_message_in_the_middle_that_is_never_finished_was_safe_after_all() -> None:
+    """R-EVIDENCE-8, R-VISIBLE-2."""
     wire = Wire.opened()
     wire.run("other")
     turn = wire.begun("a")
@@ -996,6 +1034,7 @@ def test_a_turn_that_runs_is_abandoned_and_its_lane_stays_busy(events: tuple[byt
 
 @pytest.mark.parametrize("progress", ["in the middle", "await", "stream"])
 def test_a_turn_that_is_alone_takes_the_connection_with_it(progress: str) -> None:
+    """R-EVIDENCE-8."""
     wire = Wire.opened()
     turn = wire.begun() if progress == "in the middle" else wire.run()
     if progress == "stream":
@@ -1027,6 +1066,7 @@ EACH = Timeouts(lane=1.0, connect=2.0, send=3.0, receive=4.0)
 
 
 def test_without_limits_there_is_no_deadline() -> None:
+    """P-DEFAULT-11."""
     wire = Wire(**QUIET)
     turn = wire.create(timeouts=NO_TIMEOUTS)
     assert wire.connection.next_deadline() is None
@@ -1133,7 +1173,7 @@ def test_a_connection_that_cannot_be_written_to_has_no_closing_handshake() -> No
 
 
 def test_the_receive_deadline_runs_from_the_last_event_of_the_turn() -> None:
-    """PROTOCOL.md, "Defaults": keepalive events count; pongs, and the events of other turns, do not."""
+    """P-DEFAULT-3: PROTOCOL.md, "Defaults": keepalive events count; pongs, and the events of other turns, do not."""
     wire = Wire.opened(**QUIET)
     turn = wire.create("a", EACH)
     wire.now += 1
@@ -1156,7 +1196,7 @@ def test_the_receive_deadline_runs_from_the_last_event_of_the_turn() -> None:
 
 
 def test_events_that_a_consumer_has_not_taken_are_not_late() -> None:
-    """Whoever reads may have paused because of them."""
+    """P-DEFAULT-4: Whoever reads may have paused because of them."""
     wire = Wire.opened(**QUIET)
     turn = wire.run(timeouts=EACH)
     wire.receive(created(), delta())
@@ -1189,7 +1229,7 @@ def test_a_turn_has_a_deadline_for_all_of_it() -> None:
 
 
 def test_the_default_deadlines_end_every_wait() -> None:
-    """Nothing waits for ever (PROTOCOL.md, "Defaults")."""
+    """P-DEFAULT-11, P-DEFAULT-1: Nothing waits for ever (PROTOCOL.md, "Defaults")."""
     wire = Wire(**QUIET)
     turn = wire.create()
     assert wire.connection.next_deadline() == wire.now + 30.0
@@ -1203,8 +1243,19 @@ def test_the_default_deadlines_end_every_wait() -> None:
     failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE, TurnTimeoutError)
 
 
+def test_p_default_6_a_turn_that_waits_for_its_lane_is_limited_by_the_turns_before_it() -> None:
+    wire = Wire.opened(**QUIET)
+    before, behind = wire.run("a"), wire.create("a")
+    assert behind.deadline() is None
+    assert wire.connection.next_deadline() == before.deadline()
+    wire.connection.handle_deadline(wire.now + 600.0)
+    failed(before, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
+    assert wire.connection.requeue_unstarted(wire.now) == [behind]
+    assert not behind.ended
+
+
 def test_turns_behind_one_that_timed_out_go_to_another_connection() -> None:
-    """Its lane stays busy for as long as the server likes: that may be for ever."""
+    """P-LANES-9: Its lane stays busy for as long as the server likes: that may be for ever."""
     wire = Wire.opened(**QUIET)
     wire.run("other", timeouts=NO_TIMEOUTS)
     late, behind = wire.run("a", timeouts=EACH), wire.create("a")
@@ -1215,6 +1266,7 @@ def test_turns_behind_one_that_timed_out_go_to_another_connection() -> None:
 
 
 def test_a_lane_without_an_end_in_sight_harms_no_other_lane() -> None:
+    """P-LANES-9."""
     wire = Wire.opened(**QUIET)
     wire.run("other", timeouts=NO_TIMEOUTS)
     wire.run("a", timeouts=EACH)
@@ -1256,6 +1308,7 @@ def test_a_turn_that_was_given_up_with_events_unread_holds_its_lane_no_longer_th
 
 
 def test_when_all_slots_are_held_by_turns_without_an_end_in_sight_others_go_elsewhere() -> None:
+    """P-LANES-9."""
     wire = Wire.opened(**QUIET, max_in_flight=2)
     for lane in ("a", "b"):
         wire.run(lane, timeouts=EACH)
@@ -1325,6 +1378,7 @@ def test_the_peers_half_of_the_closing_handshake_is_not_waited_for_for_ever() ->
 
 
 def test_a_quiet_connection_is_pinged_and_an_answer_keeps_it_alive() -> None:
+    """P-CONN-13."""
     wire = Wire.opened(ping_interval=20.0, ping_timeout=10.0)
     assert wire.pass_deadline() == 20.0
     assert wire.sent() == [Ping(b"")]
@@ -1345,6 +1399,7 @@ def test_a_ping_may_go_without_a_deadline_for_its_answer() -> None:
 
 
 def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
+    """P-DEFAULT-5."""
     wire = Wire.opened(**{**QUIET, "stall_timeout": 6.0})
     assert wire.connection.next_deadline() is None
     turn = wire.run()
@@ -1357,7 +1412,10 @@ def test_a_connection_stalls_only_while_turns_are_in_flight() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_stall_longer_than_the_ping_interval_counts_the_events_of_each_turn(stream: bool) -> None:
-    """A proxy answers pings for a server that is dead: pongs, and another turn's events, are no sign of this one."""
+    """P-DEFAULT-5.
+
+    A proxy answers pings for a server that is dead: pongs, and another turn's events, are no sign of this one.
+    """
     wire = Wire.opened(connect_timeout=None, ping_interval=1.0, ping_timeout=5.0, stall_timeout=6.0)
     other, turn = wire.run("other"), wire.run("a")
     if stream:
@@ -1675,6 +1733,7 @@ def left_in_the_middle() -> tuple[Wire, Turn, Turn]:
 
 
 def test_a_peer_that_does_not_read_the_rest_of_a_left_turns_message_loses_the_connection() -> None:
+    """R-EVIDENCE-8."""
     wire, first, second = left_in_the_middle()
     assert wire.connection.next_deadline() == wire.now + 2.0
     wire.connection.handle_deadline(wire.now + 2.0)
@@ -1712,6 +1771,7 @@ def test_deadlines_that_pass_with_the_connections_end_pass_with_it() -> None:
 
 
 def test_a_pong_passes_between_the_fragments_of_a_long_message() -> None:
+    """P-CONN-11."""
     wire = Wire.opened()
     turn = wire.create(input="x" * 700_000)
     sent = [wire.hand(65536)]
@@ -1728,6 +1788,7 @@ def test_a_pong_passes_between_the_fragments_of_a_long_message() -> None:
 
 
 def test_a_long_message_is_handed_with_the_last_byte_of_its_last_fragment() -> None:
+    """R-EVIDENCE-5."""
     wire = Wire.opened()
     turn, after = wire.create("a", input="x" * 600_000), wire.create("b")
     handed = 0
@@ -1742,6 +1803,7 @@ def test_a_long_message_is_handed_with_the_last_byte_of_its_last_fragment() -> N
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_long_message_that_was_not_handed_whole_is_safe(share: float) -> None:
+    """R-EVIDENCE-5, R-VERDICT-10."""
     wire = Wire.opened()
     turn = wire.create(input="x" * 3_000_000)
     while wire.connection.stats.bytes_out < 3_000_000 * share:

@@ -51,6 +51,7 @@ def after(*texts: str, fields: dict[str, Any] = FIELDS) -> ConversationMachine:
 
 
 def test_the_first_turn_is_sent_in_full() -> None:
+    """C-DELTA-1, C-HISTORY-1."""
     machine = ConversationMachine()
     to_send = machine.begin("Hi", FIELDS)
     assert to_send.body == {"model": "gpt-test", "input": [user("Hi")]}
@@ -59,6 +60,7 @@ def test_the_first_turn_is_sent_in_full() -> None:
 
 
 def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
+    """P-CONT-10, C-DELTA-3, C-HISTORY-2."""
     machine = after("one")
     to_send = machine.begin("two", FIELDS)
     assert to_send.body == {"model": "gpt-test", "input": [user("two")], "previous_response_id": "resp_1"}
@@ -69,6 +71,7 @@ def test_the_next_turn_is_a_delta_with_the_whole_window_behind_it() -> None:
 
 
 def test_another_field_sends_everything() -> None:
+    """P-CONT-10, C-DELTA-2."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "temperature": 0.5})
     assert "previous_response_id" not in to_send.body
@@ -79,6 +82,7 @@ def test_another_field_sends_everything() -> None:
 
 
 def test_these_fields_do_not_count() -> None:
+    """P-CONT-10, C-EQUAL-1."""
     machine = after("one")
     to_send = machine.begin("two", {**FIELDS, "client_metadata": {"turn": "2"}})
     assert to_send.body["previous_response_id"] == "resp_1"
@@ -94,12 +98,14 @@ def test_these_fields_do_not_count() -> None:
     ],
 )
 def test_fields_are_compared_as_json(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    """P-CONT-10, C-EQUAL-1, C-DELTA-2."""
     machine = after("one", fields=one)
     machine.begin("two", other)
     assert (machine.decisions[-1].sent == "delta") is equal
 
 
 def test_without_storage_reasoning_is_asked_for_in_full() -> None:
+    """P-CONT-9, C-DELTA-8."""
     body = ConversationMachine().begin("Hi", UNSTORED).body
     assert body["include"] == ["reasoning.encrypted_content"]
     asked = {**UNSTORED, "include": ["reasoning.encrypted_content", "web_search_call.results"]}
@@ -110,6 +116,7 @@ def test_without_storage_reasoning_is_asked_for_in_full() -> None:
 
 
 def test_a_response_without_an_id_is_no_anchor() -> None:
+    """C-DELTA-1."""
     machine = ConversationMachine()
     machine.begin("one", FIELDS)
     machine.completed([answer("ONE")], None, [])
@@ -119,6 +126,7 @@ def test_a_response_without_an_id_is_no_anchor() -> None:
 
 @pytest.mark.parametrize("name", ["input", "previous_response_id", "conversation", "generate", "stream_id"])
 def test_fields_of_its_own_are_refused(name: str) -> None:
+    """C-EQUAL-1."""
     machine = ConversationMachine()
     with pytest.raises(UserError, match=f"{name} is not a field"):
         machine.begin("Hi", {name: "x"})
@@ -136,6 +144,7 @@ def test_an_item_alone_is_an_input() -> None:
 
 
 def test_the_core_may_have_to_send_everything_after_all() -> None:
+    """C-DELTA-5, C-DELTA-9."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.sent_in_full(DecisionReason.NOT_FOUND)
@@ -144,8 +153,10 @@ def test_the_core_may_have_to_send_everything_after_all() -> None:
 
 
 def test_decisions_are_bounded() -> None:
+    """C-DELTA-9."""
     machine = after(*("x" for _ in range(MOST_DECISIONS + 5)))
-    assert len(machine.decisions) == MOST_DECISIONS
+    assert len(machine.decisions) == MOST_DECISIONS == 256
+    assert {one.reason for one in machine.decisions} == {DecisionReason.CONTINUES}, "the last ones"
 
 
 # --- What is equal ---------------------------------------------------------------------------------------------------
@@ -164,6 +175,7 @@ def test_decisions_are_bounded() -> None:
     ],
 )
 def test_items_are_equal_without_what_servers_add(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    """P-CONT-10, C-EQUAL-2."""
     assert same_items(one, other) is equal
     assert same_items(one, one)
 
@@ -178,6 +190,8 @@ ITEMS = st.dictionaries(st.sampled_from(["type", "id", "status", "content", "rol
 
 @given(ITEMS, ITEMS)
 def test_equality_is_that_of_the_json_that_is_left(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """C-EQUAL-2."""
+
     def left(value: Any, top: bool = True) -> Any:
         if isinstance(value, dict):
             dropped = ("id", "status") if top else ()
@@ -189,6 +203,7 @@ def test_equality_is_that_of_the_json_that_is_left(one: dict[str, Any], other: d
 
 
 def test_the_items_of_an_output_are_what_the_server_sent() -> None:
+    """C-HISTORY-1."""
     text = '{"type":"message","id":"m","vendor":{"x":[1,null]},"content":[{"type":"output_text","text":"\\ud83d"}]}'
     event = decode_event(f'{{"type":"response.completed","response":{{"id":"r","output":[{text}]}}}}'.encode())
     assert output_items(event.response.output) == [json.loads(text)]
@@ -198,6 +213,7 @@ def test_the_items_of_an_output_are_what_the_server_sent() -> None:
 
 
 def test_a_failed_turn_changes_nothing() -> None:
+    """C-HISTORY-2, C-PARTIAL-1."""
     machine = after("one")
     before, anchor = machine.history, machine.anchor
     machine.begin("two", FIELDS)
@@ -210,6 +226,7 @@ def test_a_failed_turn_changes_nothing() -> None:
 
 
 def test_what_arrived_can_be_accepted() -> None:
+    """C-PARTIAL-1, C-PARTIAL-2."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([{**answer("TW", 2), "status": "in_progress"}])
@@ -219,6 +236,7 @@ def test_what_arrived_can_be_accepted() -> None:
 
 
 def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored() -> None:
+    """C-PARTIAL-3."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([answer("TW", 2)])
@@ -239,6 +257,7 @@ def test_what_was_accepted_is_sent_with_the_next_delta_if_the_anchor_is_stored()
     ids=["no anchor", "compaction"],
 )
 def test_what_was_accepted_is_sent_in_full_without_an_anchor_and_after_a_compaction(machine, arrived) -> None:
+    """C-PARTIAL-3, C-DELTA-1."""
     machine.begin("two", FIELDS)
     machine.interrupted(arrived)
     machine.resume(accept_partial=True)
@@ -248,6 +267,7 @@ def test_what_was_accepted_is_sent_in_full_without_an_anchor_and_after_a_compact
 
 
 def test_what_arrived_can_be_forgotten() -> None:
+    """C-PARTIAL-1."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([answer("TWO", 2)])
@@ -261,6 +281,7 @@ def test_what_arrived_can_be_forgotten() -> None:
 
 
 def test_an_incomplete_response_that_is_accepted_whole_can_be_continued() -> None:
+    """C-PARTIAL-3."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([{**answer("TW", 2), "status": "incomplete"}], "resp_2", [ResponseUsage(output_tokens=2)])
@@ -272,6 +293,7 @@ def test_an_incomplete_response_that_is_accepted_whole_can_be_continued() -> Non
 
 
 def test_an_incomplete_response_that_had_to_be_repaired_is_no_anchor() -> None:
+    """C-PARTIAL-3."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([call("c1"), {**answer("", 2), "status": "incomplete"}], "resp_2")
@@ -290,6 +312,7 @@ def test_a_turn_that_was_not_sent_leaves_what_was() -> None:
 
 
 def test_one_turn_at_a_time() -> None:
+    """C-HISTORY-3."""
     machine = after("one")
     machine.begin("two", FIELDS)
     for use in (
@@ -342,6 +365,7 @@ REASONING = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_conten
     ],
 )
 def test_what_can_be_sent_back(items: list[dict[str, Any]], kept: Any) -> None:
+    """C-PARTIAL-2."""
     found = repaired(items, stored=True)
     if kept is None:
         assert found.items == [{**items[0], "status": "incomplete"}]
@@ -352,6 +376,7 @@ def test_what_can_be_sent_back(items: list[dict[str, Any]], kept: Any) -> None:
 
 
 def test_without_storage_reasoning_needs_its_content() -> None:
+    """P-CONT-9, C-PARTIAL-2."""
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
     assert repaired([bare, answer("A")], stored=True).items == [bare, answer("A")]
     assert repaired([bare, answer("A")], stored=False).items == [answer("A")]
@@ -362,6 +387,7 @@ def test_without_storage_reasoning_needs_its_content() -> None:
 
 
 def test_a_warm_up_is_continued_and_leaves_no_trace() -> None:
+    """C-WARM-1, C-HISTORY-4."""
     machine = ConversationMachine()
     assert machine.begin([], FIELDS, warm=True).body == {"model": "gpt-test", "input": [], "generate": False}
     machine.completed([], "resp_w", [ResponseUsage(input_tokens=3, total_tokens=3)])
@@ -373,6 +399,7 @@ def test_a_warm_up_is_continued_and_leaves_no_trace() -> None:
 
 
 def test_a_failed_warm_up_changes_nothing() -> None:
+    """C-WARM-1."""
     machine = after("one")
     machine.begin([], FIELDS, warm=True)
     machine.interrupted([])
@@ -381,6 +408,7 @@ def test_a_failed_warm_up_changes_nothing() -> None:
 
 
 def test_after_a_compaction_the_window_that_came_is_sent_as_it_is() -> None:
+    """C-COMPACT-1, C-DELTA-1, C-HISTORY-4."""
     machine = after("one", "two")
     body = machine.to_compact({**FIELDS, "tools": [], "instructions": "Be brief"})
     assert body == {"model": "gpt-test", "instructions": "Be brief", "input": machine.history}
@@ -392,6 +420,7 @@ def test_after_a_compaction_the_window_that_came_is_sent_as_it_is() -> None:
 
 
 def test_a_failed_compaction_changes_nothing() -> None:
+    """C-COMPACT-1."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([])
@@ -402,6 +431,7 @@ def test_a_failed_compaction_changes_nothing() -> None:
 
 
 def test_c_save_5_what_is_known_of_an_interrupted_turn_stays_known_during_a_compaction() -> None:
+    """C-SAVE-5."""
     machine = after("one")
     machine.begin("two", FIELDS)
     machine.interrupted([answer("TW")], known=Interrupted(Verdict.UNSAFE, "resp_2"))
@@ -412,6 +442,7 @@ def test_c_save_5_what_is_known_of_an_interrupted_turn_stays_known_during_a_comp
 
 
 def test_c_save_5_a_turn_that_runs_is_ambiguous_until_its_response_is_seen() -> None:
+    """C-SAVE-5."""
     machine, again = after("one"), ConversationMachine()
     assert machine.known is None
     machine.begin("two", FIELDS)
@@ -423,6 +454,7 @@ def test_c_save_5_a_turn_that_runs_is_ambiguous_until_its_response_is_seen() -> 
 
 
 def test_c_save_4_what_is_saved_ahead_has_the_turn_and_nothing_has_begun() -> None:
+    """C-SAVE-4."""
     machine, again = after("one"), ConversationMachine()
     before = machine.save()
     again.load(machine.saved_ahead("two", {**FIELDS, "temperature": 1}, own=["temperature"]))
@@ -432,6 +464,7 @@ def test_c_save_4_what_is_saved_ahead_has_the_turn_and_nothing_has_begun() -> No
 
 
 def test_c_partial_5_a_response_that_was_retrieved_is_adopted() -> None:
+    """C-PARTIAL-5."""
     machine, again = after("one"), ConversationMachine()
     machine.begin("two", FIELDS)
     again.load(machine.save((), "resp_2"))
@@ -451,6 +484,7 @@ def test_nothing_cannot_be_compacted() -> None:
 
 
 def test_in_full_begins_with_the_last_compaction_item_of_an_output() -> None:
+    """C-DELTA-7."""
     machine = after("one")
     compaction = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}
     machine.begin("two", FIELDS)
@@ -465,6 +499,7 @@ def test_in_full_begins_with_the_last_compaction_item_of_an_output() -> None:
 
 
 def test_a_history_that_goes_on_from_the_anchor_is_a_delta() -> None:
+    """C-EQUAL-2, C-DELTA-3."""
     machine = after("one")
     machine.replace([{"role": "user", "content": "one", "id": "x"}, answer("ONE", 9), user("between")])
     to_send = machine.begin("two", FIELDS)
@@ -474,6 +509,7 @@ def test_a_history_that_goes_on_from_the_anchor_is_a_delta() -> None:
 
 @pytest.mark.parametrize("history", [[], [user("one")], [user("other"), answer("ONE")], [answer("ONE"), user("one")]])
 def test_a_history_that_does_not_is_sent_in_full(history: list[dict[str, Any]]) -> None:
+    """C-DELTA-1, C-EQUAL-2."""
     machine = after("one")
     machine.replace(history)
     assert machine.begin("two", FIELDS).body == {"model": "gpt-test", "input": [*history, user("two")]}
@@ -488,6 +524,7 @@ def test_a_history_can_be_given_before_the_first_turn() -> None:
 
 
 def test_nobody_can_change_the_history_behind_its_back() -> None:
+    """C-HISTORY-1."""
     given_item = user("one")
     machine = ConversationMachine()
     machine.begin([given_item], FIELDS)
@@ -501,6 +538,7 @@ def test_nobody_can_change_the_history_behind_its_back() -> None:
 
 
 def test_usage_is_summed() -> None:
+    """C-HISTORY-4."""
     details = '{"input_tokens":10,"output_tokens":4,"total_tokens":14,"input_tokens_details":{"cached_tokens":8},'
     text = f'{details}"output_tokens_details":{{"reasoning_tokens":3}}}}'
     event = decode_event(f'{{"type":"response.completed","response":{{"id":"r","usage":{text}}}}}'.encode())
@@ -514,6 +552,7 @@ def test_usage_is_summed() -> None:
 
 
 def test_a_fork_goes_its_own_way() -> None:
+    """C-FORK-1."""
     machine = after("one")
     fork = machine.fork()
     to_send = fork.begin("left", FIELDS)
@@ -530,6 +569,7 @@ def test_a_fork_goes_its_own_way() -> None:
 
 @pytest.mark.parametrize("fields", [FIELDS, UNSTORED])
 def test_it_goes_on_where_it_was_saved(fields: dict[str, Any]) -> None:
+    """C-SAVE-1, C-SAVE-2."""
     machine = after("one", "two", fields=fields)
     again = ConversationMachine()
     again.load(machine.save())
@@ -538,7 +578,23 @@ def test_it_goes_on_where_it_was_saved(fields: dict[str, Any]) -> None:
     assert "gpt-test" not in again.save().replace(json.dumps(again.history), "")  # Fields may contain credentials.
 
 
+def test_what_is_saved_is_what_the_page_says() -> None:
+    """C-SAVE-1, C-SAVE-2: the history, the anchor, the usage, and an interrupted turn; of fields, digests only."""
+    machine = after("one", fields={**FIELDS, "instructions": "hush"})
+    machine.begin("two", {**FIELDS, "instructions": "hush"})
+    machine.interrupted([answer("TW")])
+    saved = json.loads(machine.save())
+    assert (saved["version"], saved["history"]) == (1, machine.history)
+    assert saved["anchor"]["response_id"] == "resp_1"
+    assert saved["usage"] is not None
+    assert "hush" not in machine.save()
+    digests = saved["anchor"]["fields"]
+    assert set(digests) == {"model", "instructions"}
+    assert {len(digest) for digest in digests.values()} == {64}, "SHA-256, in hexadecimal digits"
+
+
 def test_a_turn_that_ran_when_it_was_saved_was_interrupted() -> None:
+    """C-SAVE-1, C-SAVE-2."""
     machine = after("one")
     machine.begin("two", FIELDS)
     again = ConversationMachine()
@@ -601,6 +657,7 @@ def test_half_of_a_surrogate_pair_is_saved() -> None:
     ],
 )
 def test_what_is_no_saved_conversation_is_refused(text: str) -> None:
+    """C-SAVE-1."""
     machine = after("one")
     before = copy.deepcopy(machine.save())
     with pytest.raises(UserError, match="nothing was loaded"):

@@ -88,6 +88,7 @@ def is_whole(request: dict[str, Any]) -> bool:
 
 
 def test_what_the_connection_remembers_is_continued() -> None:
+    """C-DELTA-3."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.delta()
@@ -98,6 +99,7 @@ def test_what_the_connection_remembers_is_continued() -> None:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_response_that_is_not_found_is_sent_in_full_on_the_same_connection(stored: bool) -> None:
+    """R-RECOVER-17, R-RECOVER-18, R-RECOVER-16, C-DELTA-5, C-DELTA-6."""
     desk = Desk(stored=stored)
     wire = desk.remembering()
     turn = desk.delta()
@@ -111,6 +113,7 @@ def test_a_response_that_is_not_found_is_sent_in_full_on_the_same_connection(sto
 
 
 def test_it_is_sent_in_full_once() -> None:
+    """R-RECOVER-17, R-RECOVER-18."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.delta()
@@ -121,6 +124,7 @@ def test_it_is_sent_in_full_once() -> None:
 
 
 def test_no_switch_forbids_it() -> None:
+    """R-RECOVER-6, R-RECOVER-17."""
     desk = Desk(recovery=RecoveryPolicy(attempts=0))
     wire = desk.remembering()
     desk.delta()
@@ -137,6 +141,7 @@ def test_no_switch_forbids_it() -> None:
     ],
 )
 def test_no_other_error_is_answered_in_full(error: dict[str, Any]) -> None:
+    """R-RECOVER-17."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.delta()
@@ -158,6 +163,7 @@ def test_after_an_event_of_unknown_kind_it_may_have_run() -> None:
 
 
 def test_a_turn_without_a_second_message_fails() -> None:
+    """R-RECOVER-17."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.submit({"input": "x", "previous_response_id": "r1"}, Continuation("r1"))
@@ -169,6 +175,7 @@ def test_a_turn_without_a_second_message_fails() -> None:
 
 
 def test_a_safe_turn_goes_in_full_where_nobody_remembers() -> None:
+    """R-RECOVER-18, C-DELTA-4."""
     desk = Desk()
     wire = desk.remembering()
     turn = desk.delta()
@@ -181,6 +188,7 @@ def test_a_safe_turn_goes_in_full_where_nobody_remembers() -> None:
 
 
 def test_a_safe_turn_of_a_stored_response_goes_by_its_id() -> None:
+    """R-RECOVER-18, C-DELTA-4."""
     desk = Desk(stored=True)
     wire = desk.remembering()
     turn = desk.delta()
@@ -193,6 +201,7 @@ def test_a_safe_turn_of_a_stored_response_goes_by_its_id() -> None:
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_an_ambiguous_turn_is_not_sent_in_full(stored: bool) -> None:
+    """R-RECOVER-18."""
     desk = Desk(stored=stored)
     wire = desk.remembering()
     turn = desk.delta()
@@ -204,6 +213,7 @@ def test_an_ambiguous_turn_is_not_sent_in_full(stored: bool) -> None:
 
 
 def test_an_ambiguous_turn_is_sent_in_full_if_the_caller_allows_to_run_it_twice() -> None:
+    """R-RECOVER-5, R-RECOVER-18."""
     desk = Desk(recovery=RecoveryPolicy(initial_delay=0, repeat_ambiguous_stateful=True))
     wire = desk.remembering()
     turn = desk.delta()
@@ -217,10 +227,12 @@ def test_an_ambiguous_turn_is_sent_in_full_if_the_caller_allows_to_run_it_twice(
     assert failed(turn, Cause.EOF, Phase.AWAIT, AMBIGUOUS).evidence.earlier_may_have_run
 
 
-def test_a_new_session_does_not_remember() -> None:
-    desk = Desk()
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_new_session_does_not_remember(stored: bool) -> None:
+    """C-DELTA-4, C-SAVE-3."""
+    desk = Desk(stored=stored)
     desk.delta()
-    assert is_whole(desk.answer(desk.open(), "r2"))
+    assert is_whole(desk.answer(desk.open(), "r2")) is not stored
 
 
 def test_a_connection_that_takes_no_more_turns_does_not_count() -> None:
@@ -244,13 +256,26 @@ def test_of_several_connections_it_goes_to_the_one_that_remembers() -> None:
 
 
 def test_a_turn_in_full_keeps_the_lane_of_its_conversation() -> None:
+    """C-DELTA-10."""
     desk = Desk()
     wire = desk.remembering()
     desk.submit({"input": WHOLE}, Continuation("r1"))
     assert wire.sent()[0]["stream_id"] == "auto-1"
 
 
+def test_a_turn_in_full_takes_another_lane_where_that_of_its_conversation_is_busy() -> None:
+    """C-DELTA-10."""
+    desk = Desk()
+    wire = desk.remembering()
+    for follows in (Continuation("r1"), Continuation("r1")):
+        desk.submit({"input": WHOLE}, follows)
+    first, second = wire.sent()
+    assert first["stream_id"] == "auto-1"
+    assert second["stream_id"] != "auto-1"
+
+
 def test_a_fork_takes_another_lane() -> None:
+    """C-FORK-1."""
     desk = Desk()
     wire = desk.remembering()
     fork = desk.delta(forks=True)
@@ -279,6 +304,7 @@ def test_a_name_comes_first_in_both_messages() -> None:
 
 @pytest.mark.parametrize(("stored", "whole"), [(False, True), (True, False)])
 def test_over_http_nothing_is_remembered(stored: bool, whole: bool) -> None:
+    """R-RECOVER-18, C-DELTA-4."""
     desk = Desk(stored=stored, transport="http")
     turn = desk.delta()
     connection = desk.session.open(ENDPOINT, desk.now)

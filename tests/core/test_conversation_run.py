@@ -95,6 +95,7 @@ def test_the_tools_are_those_of_the_conversation_from_then_on_and_of_its_forks()
 
 
 def test_a_response_that_did_not_complete_is_returned_and_its_turn_sent_again() -> None:
+    """C-TOOL-8."""
     talk, runtime = conversation(CALLED, ([call("c2", 2)], "incomplete"), DONE)
     assert finished(talk.run("Hi.", tools=[double])).status == "incomplete"
     assert talk.interrupted
@@ -127,6 +128,7 @@ def test_a_hook_that_raises_leaves_the_turn() -> None:
 
 
 def test_c_tool_14_input_that_comes_while_tools_run_goes_with_their_outputs() -> None:
+    """C-TOOL-14, C-TOOL-8."""
     talk, runtime = conversation(CALLED, DONE)
 
     async def slow(a: int) -> int:
@@ -144,6 +146,7 @@ def test_c_tool_14_input_that_comes_while_tools_run_goes_with_their_outputs() ->
 
 
 def test_c_tool_14_input_that_comes_at_the_end_makes_another_turn() -> None:
+    """C-TOOL-14."""
     talk, runtime = conversation(DONE, DONE)
     once = [None]
 
@@ -160,6 +163,8 @@ USER = {"role": "user", "content": "Hi."}
 
 
 def test_c_tool_14_input_that_no_turn_took_is_kept_for_the_next_one() -> None:
+    """C-TOOL-14, C-TOOL-10."""
+
     async def broken(call: Any) -> None:
         if call.state.value == "recorded":
             await talk.steer("Shorter!")
@@ -183,6 +188,7 @@ def test_c_tool_14_input_that_no_turn_took_is_kept_for_the_next_one() -> None:
 
 
 def test_what_cannot_be_steered_is_refused() -> None:
+    """C-TOOL-14."""
     talk, _ = conversation(DONE)
     with pytest.raises(UserError, match="no turn of this conversation runs"):
         finished(talk.steer("Shorter!"))
@@ -191,6 +197,7 @@ def test_what_cannot_be_steered_is_refused() -> None:
 
 
 def test_a_turn_that_runs_is_steered_by_its_conversation() -> None:
+    """C-TOOL-14."""
     talk, runtime = conversation(DONE)
     steered: list[Any] = []
 
@@ -212,6 +219,7 @@ def test_a_turn_that_runs_is_steered_by_its_conversation() -> None:
 
 
 def test_c_history_3_while_tools_run_nobody_else_sends_a_turn_or_changes_the_history() -> None:
+    """C-HISTORY-3."""
     talk, runtime = conversation(CALLED, DONE)
     saved = talk.save()
     refused: list[str] = []
@@ -243,6 +251,7 @@ def test_c_history_3_while_tools_run_nobody_else_sends_a_turn_or_changes_the_his
 
 
 def test_a_turn_that_was_loaded_is_sent_again_with_the_fields_that_it_alone_had() -> None:
+    """C-SAVE-2."""
     talk, _ = conversation(([], "incomplete"))
     given = {"temperature": 0.5, "text_format": {"title": "A", "type": "object", "properties": {}}, "reasoning": OMIT}
     talk._defaults["reasoning"] = {"effort": "low"}
@@ -263,6 +272,7 @@ def test_a_turn_that_was_loaded_is_sent_again_with_the_fields_that_it_alone_had(
 
 
 def test_fields_that_may_contain_credentials_are_asked_for_again() -> None:
+    """C-SAVE-2."""
     secret = [{"type": "mcp", "server_label": "s", "authorization": "hush"}]
     talk, _ = conversation(([], "incomplete"), ([], "incomplete"))
     finished(talk.respond("Hi.", tools=secret))

@@ -155,6 +155,7 @@ def run(coroutine: Any) -> Any:
 
 
 def test_turns_go_on_from_each_other() -> None:
+    """C-DELTA-2, C-HISTORY-2, C-HISTORY-4."""
     server = Server("ONE", "TWO")
     talk = server.talk()
     assert (talk.response_id, talk.partial.text, talk.interrupted) == (None, "", False)
@@ -179,6 +180,7 @@ async def entered(turn: Any, most: int | None = None) -> list[str]:
 
 
 def test_a_turn_that_is_left_was_interrupted_though_all_of_it_had_come() -> None:
+    """C-PARTIAL-4, C-HISTORY-2."""
     server = Server("ONE", "TWO")
     talk = server.talk()
     assert run(entered(talk.create("one"), 1)) == ["response.created"]
@@ -197,6 +199,7 @@ async def twice(talk: Any) -> None:
 
 
 def test_one_turn_at_a_time() -> None:
+    """C-HISTORY-3."""
     server = Server("ONE")
     talk = server.talk()
     run(twice(talk))
@@ -217,6 +220,7 @@ def test_a_turn_that_cannot_be_sent_changes_nothing() -> None:
 
 
 def test_what_was_cut_can_be_kept_or_tried_again() -> None:
+    """C-PARTIAL-1, C-HISTORY-2."""
     server = Server("ONE", "cut", "TWO", "cut", ("incomplete", [item("HALF")]), ("failed", []))
     talk = server.talk()
     run(talk.respond("one"))
@@ -241,6 +245,7 @@ def test_what_was_cut_can_be_kept_or_tried_again() -> None:
 
 
 def test_c_save_4_turns_are_written_down_before_they_are_sent() -> None:
+    """C-SAVE-4, C-SAVE-5."""
     server = Server("ONE", "warm", "cut", "refused")
     talk, written, sent = server.talk(), [], []
 
@@ -275,6 +280,7 @@ def test_c_save_4_turns_are_written_down_before_they_are_sent() -> None:
 
 
 def test_c_save_5_a_successor_knows_the_response_and_adopts_it() -> None:
+    """C-SAVE-5, C-PARTIAL-5."""
     server = Server("cut", "TWO")
     talk = server.talk()
     with pytest.raises(ConnectionLostError):
@@ -298,6 +304,7 @@ def test_c_save_5_a_successor_knows_the_response_and_adopts_it() -> None:
 
 
 def test_the_core_says_what_it_has_sent() -> None:
+    """C-DELTA-4, C-DELTA-6, C-DELTA-9."""
     server = Server("ONE", "TWO")
     talk = server.talk()
     run(talk.respond("one"))
@@ -309,6 +316,7 @@ def test_the_core_says_what_it_has_sent() -> None:
 
 
 def test_p_cont_3_a_refusal_on_the_lane_of_the_response_before_forgets_it() -> None:
+    """C-DELTA-4, C-DELTA-10."""
     server = Server("ONE", "refused", "TWO", "refused", "THREE", "FOUR")
     talk = server.talk()
     run(talk.respond("one"))
@@ -355,6 +363,7 @@ async def while_a_fork_begins(talk: Any, fork: Any) -> list[str]:
 
 
 def test_the_source_waits_for_its_fork() -> None:
+    """C-FORK-2, C-HISTORY-3."""
     server = Server("ONE", ("held", []), "RIGHT")
     talk = server.talk()
     run(talk.respond("one"))
@@ -366,7 +375,32 @@ def test_the_source_waits_for_its_fork() -> None:
     assert len(talk.history) == 4
 
 
+def test_a_fork_goes_in_full_once_the_memory_has_not_its_anchor_any_more() -> None:
+    """C-FORK-2, by C-DELTA-4."""
+    server = Server("ONE", "LEFT")
+    talk = server.talk()
+    run(talk.respond("one"))
+    fork = talk.fork()
+    assert server.wire is not None
+    server.wire.eof()
+    server.update()
+    run(fork.respond("left"))
+    assert fork.decisions[-1].reason is DecisionReason.FORGOTTEN
+    assert len(server.requests[-1]["input"]) == 3
+
+
+def test_a_conversation_that_was_given_a_lane_has_that_one() -> None:
+    """C-DELTA-10."""
+    server = Server("ONE", "TWO", "THREE")
+    talk = Session(server).conversation(**FIELDS, stream_id="main")  # type: ignore[arg-type]
+    run(talk.respond("one"))
+    run(talk.respond("two"))
+    run(talk.respond("three", temperature=0.5))
+    assert [(one["stream_id"], len(one["input"])) for one in server.requests] == [("main", 1), ("main", 1), ("main", 5)]
+
+
 def test_the_forks_of_a_response_are_not_kept() -> None:
+    """C-FORK-2."""
     server = Server("ONE", "LEFT", "RIGHT")
     talk = server.talk()
     run(talk.respond("one"))
@@ -407,6 +441,7 @@ def test_the_history_is_known_before_the_turn_is_left() -> None:
 
 
 def test_a_loop_of_tools() -> None:
+    """C-TOOL-5."""
     call = {
         "type": "function_call",
         "id": "fc",
@@ -435,6 +470,7 @@ def test_a_loop_of_tools() -> None:
 
 
 def test_a_warm_up_is_a_turn_without_input() -> None:
+    """C-WARM-1."""
     server = Server(("completed", []), "ONE")
     talk = server.talk()
     run(talk.warm_up())
@@ -444,6 +480,7 @@ def test_a_warm_up_is_a_turn_without_input() -> None:
 
 
 def test_the_warm_up_of_a_session_is_the_first_conversations() -> None:
+    """C-WARM-2."""
     server = Server(("completed", []), "ONE", "TWO", "THREE", "FOUR")
     session = Session(server)  # type: ignore[arg-type]
     session._warm_up(FIELDS)
@@ -462,6 +499,7 @@ def test_the_warm_up_of_a_session_is_the_first_conversations() -> None:
 
 
 def test_where_turns_go_over_http_there_is_none() -> None:
+    """C-WARM-2."""
     server = Server()
     server.session._fallback._http_until = float("inf")
     session = Session(server)  # type: ignore[arg-type]
@@ -485,6 +523,7 @@ def compacted(**more: Any) -> bytes:
 
 @pytest.mark.parametrize("transport", ["auto", "websocket"])
 def test_a_compaction_replaces_the_history(transport: Any) -> None:
+    """C-COMPACT-1."""
     server = Server("ONE", compacted(), "TWO", transport=transport)
     talk = server.talk(instructions="Be brief")
     run(talk.respond("one"))
@@ -497,6 +536,38 @@ def test_a_compaction_replaces_the_history(transport: Any) -> None:
     assert server.session.stats.turns == 2
 
 
+def test_a_compaction_is_repeated_only_if_it_did_not_run() -> None:
+    """C-COMPACT-1."""
+    server = Server("ONE", compacted())
+    talk = server.talk()
+    run(talk.respond("one"))
+    compact, failures = server.compact, [True]
+
+    def fail_first(connection: HttpConnection) -> None:
+        if failures and failures.pop():
+            server.session.transport_failed(connection, "refused", server.now)
+        else:
+            compact(connection)
+
+    server.compact = fail_first  # type: ignore[method-assign]
+    assert run(talk.compact()) == WINDOW
+    server = Server("ONE")
+    talk = server.talk()
+    run(talk.respond("one"))
+
+    def lose(connection: HttpConnection) -> None:
+        connection.transport_connected(server.now)
+        assert connection.data_to_send(1 << 20, server.now)
+        connection.receive_data(b"", server.now)
+        server.update()
+
+    server.compact = lose  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLostError) as caught:
+        run(talk.compact())
+    assert caught.value.verdict is Verdict.AMBIGUOUS
+    assert len(talk.history) == 2
+
+
 @pytest.mark.parametrize(
     ("said", "error"),
     [
@@ -507,6 +578,7 @@ def test_a_compaction_replaces_the_history(transport: Any) -> None:
     ],
 )
 def test_a_compaction_that_fails_changes_nothing(said: bytes, error: Any) -> None:
+    """C-COMPACT-1."""
     server = Server("ONE", said)
     talk = server.talk()
     run(talk.respond("one"))

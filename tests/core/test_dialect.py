@@ -72,6 +72,7 @@ def test_a_dialect_is_a_value(dialect: Dialect) -> None:
 
 
 def test_what_is_known_of_the_kinds_of_servers() -> None:
+    """P-DIALECT-1, P-DIALECT-14."""
     assert (OPENAI.lanes, OPENAI.steering, OPENAI.max_in_flight, OPENAI.max_named_lanes) == (
         Support.YES,
         Support.YES,
@@ -167,6 +168,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "text"), CONTRADICTIONS)
 def test_fields_that_contradict_each_other_are_refused_with_what_to_write(fields: dict[str, Any], text: str) -> None:
+    """P-DIALECT-20."""
     with pytest.raises(UserError, match=r"^Dialect 'mine': ") as refused:
         Dialect(name="mine", **fields)
     assert text in str(refused.value)
@@ -174,6 +176,7 @@ def test_fields_that_contradict_each_other_are_refused_with_what_to_write(fields
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_no_event_of_the_api_only_keeps_alive(kind: str) -> None:
+    """P-DIALECT-15."""
     with pytest.raises(UserError, match="which does more than to keep alive"):
         Dialect(name="mine", keepalive_types=(kind,))
 
@@ -207,6 +210,7 @@ def test_what_is_no_dialect_is_refused(wrong: Any) -> None:
 
 
 def test_the_option_by_name_is_that_of_the_connection() -> None:
+    """P-DIALECT-2."""
     wire = Wire(dialect="azure")
     wire.accept(dialect="openai")
     assert wire.connection.dialect is AZURE
@@ -231,6 +235,7 @@ def test_the_option_by_name_is_that_of_the_connection() -> None:
 def test_as_many_turns_are_in_flight_as_both_the_dialect_and_the_options_allow(
     fields: dict[str, Any], options: dict[str, Any], most: int
 ) -> None:
+    """P-DIALECT-18."""
     wire = Wire.opened(dialect=Dialect(name="mine", lanes=Support.YES, **fields), **options)
     for number in range(30):
         wire.create(f"lane-{number}")
@@ -250,6 +255,7 @@ def test_the_limit_of_a_dialect_holds_once_lanes_are_seen() -> None:
 
 
 def test_names_above_the_limit_of_the_dialect_go_to_another_connection() -> None:
+    """P-DIALECT-18."""
     shop = Shop(dialect=Dialect(name="mine", lanes=Support.YES, max_named_lanes=2))
     for number, lane in enumerate("abc"):
         shop.run(shop.create(lane), f"resp_{number}")
@@ -287,6 +293,7 @@ def sent_headers(wire: Wire) -> dict[str, str]:
     ],
 )
 def test_an_upgrade_has_the_betas_of_the_capabilities_that_there_are(fields: dict[str, Any], betas: str | None) -> None:
+    """P-DIALECT-12."""
     assert upgrade(Dialect(name="mine", **fields)).get("OpenAI-Beta") == betas
 
 
@@ -300,6 +307,7 @@ def test_an_upgrade_has_the_betas_of_the_capabilities_that_there_are(fields: dic
     ],
 )
 def test_only_the_dialect_that_wants_a_beta_gets_one(base_url: str, betas: str | None) -> None:
+    """P-DIALECT-12."""
     assert upgrade(base_url=base_url).get("OpenAI-Beta") == betas
 
 
@@ -318,10 +326,12 @@ def test_only_the_dialect_that_wants_a_beta_gets_one(base_url: str, betas: str |
 )
 @pytest.mark.parametrize("name", ["OpenAI_Beta", "openai_beta", "OPENAI_BETA"])
 def test_a_beta_is_added_to_the_callers_own_header_unless_the_caller_names_it(name: str, own: str, sent: str) -> None:
+    """P-DIALECT-13."""
     assert upgrade(CODEX, **{name: own})[name.replace("_", "-")] == sent
 
 
 def test_what_the_server_announces_comes_too_late_for_a_beta() -> None:
+    """P-DIALECT-12."""
     wire = Wire()
     assert "OpenAI-Beta" not in sent_headers(wire)
     wire.receive(switching(more="x-turnwire-dialect: codex\r\n"))
@@ -329,6 +339,7 @@ def test_what_the_server_announces_comes_too_late_for_a_beta() -> None:
 
 
 def test_a_request_over_http_has_no_betas() -> None:
+    """P-DIALECT-12."""
     connection = HttpConnection(ENDPOINT, options=ConnectionOptions(dialect="codex"), now=0.0)
     connection.transport_connected(0.0)
     connection.submit(Turn.from_body({"input": "x"}, lane=None, timeouts=Timeouts(), now=0.0), 0.0)
@@ -386,6 +397,7 @@ class Shop:
 
 
 def test_what_a_server_makes_sticky_goes_back_to_it_on_every_reconnect() -> None:
+    """P-DIALECT-16."""
     shop = Shop()
     assert shop.open(SECRET) is None
     for _ in range(3):
@@ -418,6 +430,7 @@ def test_a_server_that_announces_the_dialect_makes_its_headers_sticky() -> None:
 
 
 def test_each_sticky_header_has_its_own_value() -> None:
+    """P-DIALECT-16."""
     shop = Shop(Dialect(name="mine", sticky_headers=("X-One", "x-two", "x-three")))
     shop.open(more="X-ONE: 1\r\nx-two: 2\r\nx-four: 4\r\n")
     shop.lose()
@@ -429,6 +442,7 @@ def test_each_sticky_header_has_its_own_value() -> None:
 
 
 def test_a_header_that_the_caller_gives_is_sent_as_it_is_and_once() -> None:
+    """P-DIALECT-16."""
     shop = Shop()
     shop.place = Endpoint(ENDPOINT.url, (("X-Codex-Turn-State", "mine"),))
     shop.open(SECRET)
@@ -439,6 +453,7 @@ def test_a_header_that_the_caller_gives_is_sent_as_it_is_and_once() -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "x" * (MAX_STICKY + 1)])
 def test_a_value_that_is_empty_or_too_long_is_not_kept_and_changes_nothing(value: str) -> None:
+    """P-DIALECT-16."""
     shop = Shop()
     shop.open("one")
     shop.lose()
@@ -458,6 +473,7 @@ def test_every_value_that_http_can_carry_comes_back_as_it_was(value: str) -> Non
 
 
 def test_a_value_is_lost_with_an_upgrade_that_is_refused_for_good() -> None:
+    """P-DIALECT-17."""
     shop = Shop()
     shop.open(SECRET)
     shop.lose()
@@ -483,6 +499,7 @@ def test_a_value_survives_an_upgrade_that_was_not_answered(how: str) -> None:
 
 
 def test_no_other_origin_gets_a_value() -> None:
+    """P-DIALECT-16."""
     shop = Shop(connections=2)
     shop.open(SECRET)
     shop.lose()
@@ -507,6 +524,7 @@ def test_a_redirect_within_the_origin_sends_it_again() -> None:
 
 
 def test_a_replacement_takes_the_value_of_the_connection_that_it_replaces() -> None:
+    """P-DIALECT-17."""
     shop = Shop(Dialect(name="mine", lanes=Support.YES, sticky_headers=(STATE,)), max_age=60.0)
     turn = shop.session.create({"input": "x"}, now=shop.now)
     shop.open(SECRET)
@@ -528,6 +546,7 @@ def test_a_replacement_takes_the_value_of_the_connection_that_it_replaces() -> N
 
 
 def test_connections_beside_each_other_have_each_their_own_value() -> None:
+    """P-DIALECT-17."""
     shop = Shop(Dialect(name="mine", lanes=Support.YES, sticky_headers=(STATE,), max_in_flight=1), connections=2)
     for token in ("one", "two"):
         shop.session.create({"input": "x"}, lane=AUTO, now=shop.now)
@@ -554,6 +573,7 @@ def test_values_are_kept_for_as_many_connections_as_there_may_be() -> None:
 
 
 def test_a_sticky_value_is_in_no_text() -> None:
+    """P-DIALECT-16."""
     shop = Shop()
     shop.open(SECRET)
     wire = shop.wires[0]
@@ -576,6 +596,7 @@ BEATS = [event("server.beat"), event("response.beat"), event("keepalive"), event
 
 @pytest.mark.parametrize("beat", BEATS)
 def test_an_event_that_only_keeps_alive_is_nobodys_to_read_and_moves_nothing(beat: bytes) -> None:
+    """P-DIALECT-15."""
     wire = Wire.opened(dialect=MINE)
     turn = wire.run()
     wire.receive(beat, beat)
@@ -618,7 +639,7 @@ def test_a_connection_that_is_lost_after_it_is_ambiguous(beat: bytes) -> None:
 )
 @pytest.mark.parametrize("kind", ["server.beat", "response.beat"])
 def test_an_event_that_speaks_of_a_response_does_more_than_to_keep_alive(kind: str, members: dict[str, Any]) -> None:
-    """Whatever the dialect says: a response that has begun is never taken for one that has not."""
+    """P-DIALECT-15: Whatever the dialect says: a response that has begun is never taken for one that has not."""
     wire = Wire.opened(dialect=MINE)
     turn = wire.run()
     wire.receive(event(kind, **members))
@@ -646,6 +667,7 @@ def test_a_response_that_a_listed_type_ends_has_ended() -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "codex", None])
 def test_without_a_dialect_that_lists_it_the_same_event_is_delivered(dialect: str | None) -> None:
+    """P-DIALECT-15."""
     wire = Wire.opened(dialect=dialect)
     turn = wire.run()
     wire.receive(event("server.beat"), event("keepalive"))
@@ -654,6 +676,7 @@ def test_without_a_dialect_that_lists_it_the_same_event_is_delivered(dialect: st
 
 @pytest.mark.parametrize("phase", [Phase.AWAIT, Phase.STREAM])
 def test_the_receive_deadline_starts_again_with_it(phase: Phase) -> None:
+    """P-DIALECT-15."""
     wire = Wire.opened(dialect=MINE, ping_interval=None)
     turn = wire.run(timeouts=Timeouts(receive=10.0))
     if phase is Phase.STREAM:
@@ -671,6 +694,7 @@ def test_the_receive_deadline_starts_again_with_it(phase: Phase) -> None:
 
 
 def test_a_turn_with_it_has_not_stalled() -> None:
+    """P-DIALECT-15."""
     wire = Wire.opened(dialect=MINE, ping_interval=20.0, stall_timeout=30.0)
     turn = wire.run(timeouts=Timeouts(receive=None))
     for _ in range(3):
@@ -681,6 +705,7 @@ def test_a_turn_with_it_has_not_stalled() -> None:
 
 
 def test_among_several_it_is_the_turns_that_it_names() -> None:
+    """P-DIALECT-15."""
     wire = Wire.opened(dialect=MINE, ping_interval=None)
     one, two = (wire.run(lane, timeouts=Timeouts(receive=10.0)) for lane in ("a", "b"))
     wire.receive(created("a", "r1"), created("b", "r2"))
@@ -738,6 +763,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ],
 )
 def test_a_trace_joins_the_callers_own_metadata_in_a_copy(own: dict[str, Any], sent: dict[str, Any]) -> None:
+    """P-DIALECT-19."""
     body = {"input": "x", **own}
     before = copy.deepcopy(body)
     assert with_trace(body, "traceparent", TRACE) == {"input": "x", **sent}
@@ -749,6 +775,7 @@ def test_a_trace_joins_the_callers_own_metadata_in_a_copy(own: dict[str, Any], s
     [{"traceparent": "mine"}, {"traceparent": None}, {"traceparent": "", "a": 1}, None, "text", ["a"], 7, True],
 )
 def test_the_callers_own_value_stays(metadata: Any) -> None:
+    """P-DIALECT-19."""
     body = {"client_metadata": metadata}
     assert with_trace(body, "traceparent", TRACE) is body
 
@@ -766,6 +793,7 @@ def test_metadata_that_is_left_out_is_no_value() -> None:
     ],
 )
 def test_what_is_no_trace_is_not_sent_and_raises_nothing(wrong: Any) -> None:
+    """P-DIALECT-19."""
     body = {"input": "x"}
     assert with_trace(body, "traceparent", wrong) is body
 
@@ -787,6 +815,7 @@ def test_a_server_that_is_not_known_to_take_it_gets_none() -> None:
     ],
 )
 def test_the_driver_sends_a_turns_trace_as_the_dialect_says(dialect: Any, announced: str, member: str | None) -> None:
+    """P-DIALECT-19."""
     runtime, body = FakeRuntime(), {"input": "x"}
     session = ResponsesSession(options=SessionOptions(dialect=dialect), random_bytes=steady)
     tracers: Any = TracerProvider()
@@ -813,6 +842,7 @@ def test_the_driver_sends_a_turns_trace_as_the_dialect_says(dialect: Any, announ
     ],
 )
 def test_before_there_is_a_connection_the_options_or_the_host_name_say(url: str, given: Any, before: Dialect) -> None:
+    """P-DIALECT-2."""
     session = ResponsesSession(options=SessionOptions(dialect=given), random_bytes=steady)
     driver = Driver(session, FakeRuntime(), lambda: Endpoint(url))
     assert driver.dialect is before
@@ -852,7 +882,7 @@ class Server:
     [("lanes", None), ("ignoring", None), ("refusing", None), ("azure", "azure"), ("ignoring", "no-lanes")],
 )
 def test_the_same_program_runs_on_every_kind_of_server(kind: str, dialect: str | None, announced: str) -> None:
-    """Twelve turns that leave their lanes to turnwire: each is run once, and has its own answer."""
+    """P-DIALECT-10: Twelve turns that leave their lanes to turnwire: each is run once, and has its own answer."""
     if kind == "ignoring" and announced:
         return  # A server that announces lanes and ignores names lies; what happens then is in test_owners.py.
     server = Server(kind)
@@ -890,7 +920,7 @@ def test_named_turns_on_a_server_without_lanes(kind: str) -> None:
 
 
 def test_a_session_tells_its_dialect() -> None:
-    """What users hold asks the runtime, and that the driver."""
+    """P-DIALECT-2: What users hold asks the runtime, and that the driver."""
     driver = Driver(ResponsesSession(options=SessionOptions(dialect="azure")), FakeRuntime(), lambda: ENDPOINT)
     runtime = SimpleNamespace(_driver=driver)
     runtime.dialect = SessionRuntime.dialect.fget(runtime)  # type: ignore[attr-defined]

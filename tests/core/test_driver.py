@@ -141,7 +141,10 @@ def test_a_step_takes_the_input_decides_tells_the_runtime_and_wakes():
 
 
 def test_a_failure_is_there_when_it_has_been_decided_and_not_before():
-    """The turn that is repeated has none, in no call to the runtime; the other has one before its consumer wakes."""
+    """R-VISIBLE-1, R-VISIBLE-2.
+
+    The turn that is repeated has none, in no call to the runtime; the other has one before its consumer wakes.
+    """
     rig = Rig.connected()
     rig.runtime.takes = [True, False]
     handed, held = rig.create("a"), rig.create("b", input="x" * 2 * CHUNK)
@@ -255,6 +258,7 @@ def test_another_link_is_opened_while_the_last_one_goes():
 
 
 def test_a_chunk_is_written_when_what_was_before_it_has_left_the_buffer():
+    """R-EVIDENCE-5."""
     rig = Rig.connected()
     rig.runtime.takes = [True, False, False, True]
     turn = rig.create(input="x" * 4 * CHUNK)
@@ -274,12 +278,23 @@ def test_a_chunk_is_written_when_what_was_before_it_has_left_the_buffer():
 
 
 def test_what_was_not_handed_when_the_link_is_lost_is_safe():
+    """R-EVIDENCE-5, R-EVIDENCE-6."""
     rig = Rig.connected(recovery=NO_RECOVERY)
     rig.runtime.takes = [False]
     turn = rig.create(input="x" * 2 * CHUNK)
     rig.lost(TransportError("reset"))
     assert turn.failure is not None
     assert (turn.failure.phase, turn.failure.verdict) == (Phase.SEND, Verdict.SAFE)
+
+
+def test_what_waits_in_a_buffer_was_handed():
+    """R-EVIDENCE-6: nobody asks how much of it left."""
+    rig = Rig.connected(recovery=NO_RECOVERY)
+    rig.runtime.takes = [False]
+    turn = rig.create()
+    rig.lost(TransportError("reset"))
+    assert turn.failure is not None
+    assert (turn.failure.phase, turn.failure.verdict) == (Phase.AWAIT, Verdict.AMBIGUOUS)
 
 
 def test_what_is_framed_meanwhile_is_sent_when_the_buffer_is_empty():
@@ -424,6 +439,7 @@ def test_a_read_is_done_bit_by_bit():
 
 
 def test_what_has_arrived_says_nothing_of_a_turn_that_begins_before_it_was_read():
+    """P-START-12."""
     rig = Rig.connected(recovery=NO_RECOVERY)
     rig.receive(rig.server.ping() * (2 * WORK_AT_ONCE), rig.server.close(1014))
     turn = rig.create()
@@ -505,6 +521,20 @@ def test_a_rejection_that_will_pass_is_waited_for_and_another_attempt_is_made():
     rig.accept()
     assert not rig.driver.connecting
     assert rig.driver.first_failure is None
+
+
+@pytest.mark.parametrize("transport", ["auto", "websocket"])
+def test_p_transport_6_connecting_succeeds_over_http_where_there_is_no_websocket(transport: Any):
+    rig = Rig(transport=transport)
+    rig.driver.connect(rig.now)
+    rig.opened()
+    rig.receive(answer(404))
+    assert not rig.driver.connecting
+    assert (rig.driver.first_failure is None) is (transport == "auto")
+    if transport == "auto":
+        turn = rig.create()
+        rig.opened()
+        assert turn.transport == "http"
 
 
 def test_a_rejection_that_will_not_pass_ends_the_first_opening():

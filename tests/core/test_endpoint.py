@@ -105,6 +105,7 @@ NO_PLACES = [
 
 @pytest.mark.parametrize("url", NO_PLACES)
 def test_a_url_that_nobody_can_connect_to_is_refused_before_anybody_tries(url: str):
+    """P-CONN-1."""
     for make in (endpoint, Endpoint, lambda base: source(base_url=base or " ", api_key="k")):
         with pytest.raises(UserError, match=r"^the base URL.*: (write|give|leave)") as refused:
             make(url)
@@ -224,6 +225,7 @@ def test_any_text_is_a_place_or_a_user_error(url: str):
     odd | st.none() | st.binary(),
 )
 def test_any_headers_query_and_key_are_sent_or_a_user_error(headers: Any, query: Any, key: Any):
+    """P-CONN-15."""
     try:
         place = endpoint("https://h.test/v1", api_key=key, headers=headers, query=query)
     except UserError:
@@ -271,6 +273,7 @@ def client_with_key(key: Any) -> Endpoint:
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\0", f" {KEY} ", f"\u201c{KEY}\u201d", f"{KEY}\ud800", "  "])
 def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str):
+    """P-CONN-15."""
     for environment, arguments in (({}, {"api_key": key}), ({"OPENAI_API_KEY": key}, {})):
         with pytest.raises(UserError, match="the value of header 'Authorization'") as refused:
             source(environment, **arguments)
@@ -296,6 +299,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str):
     ],
 )
 def test_headers_that_cannot_be_sent(headers: Any, error: type[UserError], text: str):
+    """P-CONN-15."""
     with pytest.raises(error, match=text) as refused:
         source(base_url="http://h", headers=headers)
     assert "hidden" not in str(refused.value)
@@ -600,6 +604,7 @@ def test_frames_are_taken_from_an_error_and_what_led_to_it():
 @THOROUGH
 @given(st.text(st.characters(max_codepoint=255), max_size=20) | st.builds("http{}://h:8443{}".format, odd, odd))
 def test_any_location_stays_at_the_origin_or_is_not_followed(location: str):
+    """P-CONN-3."""
     place = endpoint("https://h:8443/v1", api_key="k")
     moved = place.redirected(location)
     if moved is not None:

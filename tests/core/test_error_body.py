@@ -27,6 +27,7 @@ from turnwire.sansio.error_body import STATUS_BY_CODE, STATUS_BY_TYPE, ErrorBody
     ],
 )
 def test_the_particulars_are_found_at_every_level(payload: Any):
+    """P-SHAPE-1."""
     body = read_error(payload)
     assert (body.code, body.message, body.type, body.param, body.request_id) == ("c", "m", "t", "p", "r")
 
@@ -59,6 +60,7 @@ def test_the_particulars_are_found_at_every_level(payload: Any):
     ],
 )
 def test_the_words_are_found(payload: Any, message: str | None):
+    """P-SHAPE-1."""
     assert read_error(payload).message == message
 
 
@@ -88,11 +90,13 @@ def test_the_words_are_found(payload: Any, message: str | None):
 )
 @pytest.mark.parametrize("name", ["status", "status_code", "statusCode", "http_status"])
 def test_a_status_is_a_number_or_digits(name: str, status: Any, expected: int | None):
+    """P-STATUS-1."""
     assert read_error({"type": "error", name: status}).status == expected
     assert read_error({"type": "error", "error": {name: status}}).status == expected
 
 
 def test_the_status_of_the_outermost_level_wins_and_that_of_the_answer_over_it():
+    """P-SHAPE-1, P-SHAPE-5."""
     payload = {"status_code": 500, "error": {"status": 404, "code": "invalid_prompt"}}
     assert read_error(payload).status == 500
     assert read_error({"status": "UNAVAILABLE", **payload}).status == 500
@@ -121,6 +125,7 @@ def test_the_status_of_the_outermost_level_wins_and_that_of_the_answer_over_it()
     ],
 )
 def test_a_code_gives_the_status_where_none_was_given(code: Any, read: str | None, status: int | None):
+    """P-STATUS-1 to P-STATUS-3."""
     for payload in (
         {"type": "error", "code": code},
         {"error": {"code": code}},
@@ -133,6 +138,7 @@ def test_a_code_gives_the_status_where_none_was_given(code: Any, read: str | Non
 
 @pytest.mark.parametrize(("kind", "status"), [*STATUS_BY_TYPE.items(), ("invalid_json", None), ("api_error", None)])
 def test_a_type_gives_the_status_where_the_code_does_not(kind: str, status: int | None):
+    """P-STATUS-3."""
     assert read_error({"type": "error", "error": {"type": kind}}).status == status
     assert read_error({"type": "error", "error": {"type": kind, "code": "unheard_of"}}).status == status
     assert read_error({"type": "error", "error": {"type": kind, "code": "model_not_found"}}).status == 404
@@ -140,6 +146,7 @@ def test_a_type_gives_the_status_where_the_code_does_not(kind: str, status: int 
 
 @pytest.mark.parametrize("name", ["server_error", "server_is_overloaded", "overloaded_error", "internal_server_error"])
 def test_no_name_gives_a_status_beside_one_of_a_server_that_may_have_run_it(name: str):
+    """P-STATUS-4."""
     assert read_error({"error": {"type": "invalid_request_error", "code": name}}).status is None
     assert read_error({"error": {"type": name, "code": "invalid_prompt"}}).status is None
     assert read_error({"error": {"type": name, "code": 400}}).status == 400
@@ -202,6 +209,7 @@ def test_an_error_that_is_one_word_is_its_code():
     ],
 )
 def test_how_long_to_wait_is_found_wherever_it_stands(payload: Any, name: str, value: str | None):
+    """P-SHAPE-1."""
     assert read_error({"type": "error", **payload}).headers.get(name) == value
 
 
@@ -233,6 +241,7 @@ def test_the_answers_headers_are_there_too_and_count_least():
     ],
 )
 def test_an_object_without_a_type_is_an_error_if_it_says_so(payload: dict[str, Any], expected: bool):
+    """P-SHAPE-3."""
     assert is_error(payload) is expected
 
 
@@ -241,10 +250,13 @@ def test_a_member_is_given_from_inside_to_outside():
 
 
 def test_what_is_kept_is_bounded():
+    """P-SHAPE-4."""
     huge = "x" * 1_000_000
     pairs = {f"h{index}": huge for index in range(5000)} | {huge: "1"}
     body = read_error({"error": {"code": huge, "type": huge, "message": huge, "param": huge, "headers": pairs}})
-    assert max(len(text or "") for text in (body.code, body.type, body.param, body.message)) <= 4000
+    assert [len(text or "") for text in (body.code, body.type, body.param, body.message)] == [256, 256, 256, 4000]
+    assert body.message is not None
+    assert body.message.endswith("x\N{HORIZONTAL ELLIPSIS}")
     assert sum(len(name) + len(value) for name, value in body.headers.items()) < 500_000
     endless: dict[str, Any] = {}
     endless["error"] = endless

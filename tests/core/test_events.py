@@ -159,6 +159,7 @@ SDK_EVENTS = {
 
 
 def test_event_types_are_those_of_the_sdk_and_response_error():
+    """P-EVENT-1."""
     assert len(union_of(sdk.ResponsesServerEvent)) >= 62
     assert set(SDK_EVENTS) - set(EVENT_TYPES) == set(), "types of the SDK that turnwire lacks"
     assert set(EVENT_TYPES) - set(SDK_EVENTS) == {"response.error"}
@@ -246,6 +247,7 @@ def test_every_field_but_type_may_be_missing():
 
 
 def test_terminal_events_are_three():
+    """P-EVENT-3."""
     assert {kind for kind, cls in EVENT_TYPES.items() if cls.terminal} == {
         "response.completed",
         "response.failed",
@@ -387,6 +389,7 @@ def test_response_of_a_failed_and_of_an_incomplete_turn():
 
 @pytest.mark.parametrize("payload", [wire(type="response.completed"), completed({}), completed(None)])
 def test_response_without_anything(payload: bytes):
+    """P-OUTPUT-3."""
     event = decode_event(payload)
     assert isinstance(event, events.ResponseCompletedEvent)
     assert event.response_id is None
@@ -403,6 +406,7 @@ def test_output_text_agrees_with_the_sdk():
 
 
 def test_unknown_type_is_delivered():
+    """P-EVENT-1."""
     payload = b'{"type": "response.hologram.delta", "sequence_number": 3, "stream_id": "a", "depth": [1.50]}'
     event = decode_event(payload)
     assert isinstance(event, events.UnknownEvent)
@@ -430,6 +434,7 @@ def test_unknown_items_and_parts_survive_odd_members():
 
 
 def test_unknown_values_are_delivered():
+    """P-EVENT-1."""
     assert response_of(status="pondering", service_tier="warp").status == "pondering"
 
 
@@ -472,6 +477,7 @@ def test_odd_but_readable_text_is_delivered_and_kept(payload: bytes, fields: dic
 
 
 def test_nulls_within_the_response_count_as_missing():
+    """P-FIELD-2."""
     response = response_of(id=None, model=None, usage={"input_tokens": 1, "input_tokens_details": None}, tools=None)
     assert response.usage is not None
     assert response.usage.input_tokens_details.cached_tokens == 0
@@ -495,6 +501,7 @@ def test_half_a_pair_within_the_response():
 
 
 def test_error_as_documented():
+    """P-EVENT-4."""
     event = decode_event(
         wire(
             type="error",
@@ -521,6 +528,7 @@ def test_error_as_documented():
 
 
 def test_error_flat():
+    """P-SHAPE-2."""
     event = decode_event(wire(type="response.error", code="c", message="m", param=None, request_id="req_1"))
     assert isinstance(event, events.ErrorEvent)
     assert (event.type, event.code, event.message, event.param) == ("response.error", "c", "m", None)

@@ -21,7 +21,7 @@ from turnwire.sansio.fallback import FAILURES_IN_A_ROW, PAUSE
 from turnwire.sansio.http import HttpConnection
 from turnwire.sansio.lanes import AUTO, AnyLane
 from turnwire.sansio.pool import FINISH, Connection
-from turnwire.sansio.replay import Phase, RecoveryPolicy, Verdict
+from turnwire.sansio.replay import Phase, RecoveryPolicy, RepeatReason, Verdict
 from turnwire.sansio.session import ResponsesSession, SessionOptions
 from turnwire.sansio.timeouts import Timeouts
 from turnwire.sansio.websocket import WebSocket
@@ -99,9 +99,13 @@ class Service:
 # --- The server has no WebSocket --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("recovery", [RecoveryPolicy(), FAILS_ONCE], ids=["repeats", "repeats nothing"])
 @pytest.mark.parametrize("status", sorted(NO_WEBSOCKET_STATUSES))
-def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status: int) -> None:
-    service = Service()
+def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(
+    status: int, recovery: RecoveryPolicy
+) -> None:
+    """P-CONN-5, P-TRANSPORT-2, P-TRANSPORT-11, R-RECOVER-14, R-RECOVER-6, R-RECOVER-16."""
+    service = Service(recovery=recovery)
     turns = [service.create(), service.create()]
     upgrade = service.connect()
     assert [turn.connection for turn in turns] == [upgrade, upgrade]
@@ -115,7 +119,8 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
         assert turn.failure is None
         service.run(turn)
         assert turn.transport == "http"
-    assert service.session.stats.repeated == 2
+        assert turn.repetitions == [RepeatReason.NO_WEBSOCKET]
+    assert (service.session.stats.repeated, service.session.stats.http_turns) == (2, 2)
     service.now = 1e9
     late = service.create()
     assert isinstance(late.connection, HttpConnection), "until the session ends"
@@ -125,6 +130,7 @@ def test_turns_that_waited_for_a_websocket_that_there_is_not_go_over_http(status
     ("status", "transport"), [(403, "auto"), (500, "auto"), *((s, "websocket") for s in NO_WEBSOCKET_STATUSES)]
 )
 def test_any_other_refusal_and_a_strict_websocket_do_not_lead_to_http(status: int, transport: Any) -> None:
+    """P-TRANSPORT-1, R-RECOVER-14."""
     service = Service(transport=transport, recovery=FAILS_ONCE)
     turn = service.create()
     service.refuse(service.connect(), status)
@@ -224,6 +230,7 @@ def fail_to_open(service: Service, times: int) -> None:
 
 
 def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
+    """P-TRANSPORT-3."""
     service = Service()
     fail_to_open(service, FAILURES_IN_A_ROW - 1)
     assert not service.session.fell_back
@@ -242,6 +249,7 @@ def test_after_failures_in_a_row_http_is_used_for_a_while() -> None:
 
 
 def test_connections_that_fail_at_the_same_time_are_one_failure() -> None:
+    """P-TRANSPORT-3."""
     service = Service(connections=FAILURES_IN_A_ROW, recovery=FAILS_ONCE)
     service.open()
     for _ in range(FAILURES_IN_A_ROW - 1):
@@ -292,6 +300,7 @@ def test_a_websocket_that_was_open_begins_the_count_anew() -> None:
 
 
 def test_a_strict_websocket_is_tried_for_ever() -> None:
+    """P-TRANSPORT-1."""
     service = Service(transport="websocket")
     fail_to_open(service, 3 * FAILURES_IN_A_ROW)
     assert not service.session.fell_back
@@ -301,6 +310,7 @@ def test_a_strict_websocket_is_tried_for_ever() -> None:
 
 
 def test_a_request_that_is_too_large_for_a_websocket_goes_alone_over_http() -> None:
+    """P-TRANSPORT-4, P-TRANSPORT-11."""
     service = Service()
     small = service.create()
     websocket = service.open()
@@ -311,6 +321,7 @@ def test_a_request_that_is_too_large_for_a_websocket_goes_alone_over_http() -> N
     service.run(large)
     service.run(small)
     assert (large.transport, small.transport) == ("http", "websocket")
+    assert service.session.stats.http_turns == 1
     assert service.create().connection is websocket
     assert not service.session.fell_back
 
@@ -319,6 +330,7 @@ def test_a_request_that_is_too_large_for_a_websocket_goes_alone_over_http() -> N
     "body", [{"generate": False}, {"previous_response_id": "resp_0", "store": False}], ids=["warm-up", "unstored"]
 )
 def test_what_exists_on_a_websocket_only_stays_there(body: dict[str, Any]) -> None:
+    """P-TRANSPORT-5."""
     service = Service()
     assert isinstance(service.create(input=LARGE, **body).failure, RequestTooLargeError)
     waits = service.create(**body)
@@ -340,6 +352,7 @@ def test_a_continuation_that_is_stored_may_go_over_http() -> None:
 
 
 def test_over_http_each_turn_has_a_connection_up_to_the_slots_of_the_websockets() -> None:
+    """P-POOL-12, P-TRANSPORT-1."""
     service = Service(transport="http", max_in_flight=2, connections=2)
     turns = [service.create() for _ in range(5)]
     connections: list[Connection] = []
@@ -365,6 +378,7 @@ def test_a_turn_that_waits_for_its_lane_opens_no_connection() -> None:
 @pytest.mark.parametrize("lane", ["a", None])
 @pytest.mark.parametrize("queued", [False, True])
 def test_turns_of_one_lane_go_one_after_another_whatever_they_go_over(lane: str | None, queued: bool) -> None:
+    """P-POOL-3, P-LANES-1."""
     service = Service(max_in_flight=1)
     other = service.create("b") if queued else None
     small = service.create(lane)
@@ -398,6 +412,7 @@ def test_turns_of_one_lane_go_one_after_another_over_http(lane: str | None) -> N
 
 
 def test_a_warm_up_is_refused_where_there_is_no_websocket() -> None:
+    """P-TRANSPORT-5."""
     service = Service(transport="http")
     with pytest.raises(UserError, match="generate does not exist over HTTP") as caught:
         service.create(generate=False)
@@ -407,6 +422,7 @@ def test_a_warm_up_is_refused_where_there_is_no_websocket() -> None:
 
 
 def test_the_connections_that_are_not_used_are_closed_but_not_the_last_one() -> None:
+    """P-POOL-11."""
     service = Service(transport="http", max_idle=60.0)
     turns = [service.create() for _ in range(3)]
     for _ in turns:
@@ -473,6 +489,7 @@ def test_a_connection_that_is_ended_at_once_fails_its_turn() -> None:
 
 
 def test_a_large_turn_that_waits_does_not_hold_up_those_behind_it() -> None:
+    """P-POOL-15."""
     service = Service(connections=2, max_in_flight=1)
     small = [service.create(), service.create()]
     while service.wants:
@@ -497,6 +514,7 @@ def test_a_large_turn_that_waits_does_not_hold_up_those_behind_it() -> None:
 
 
 def test_small_turns_that_wait_do_not_hold_up_a_large_one() -> None:
+    """P-POOL-15."""
     service = Service(connections=2, max_in_flight=1)
     for _ in range(3):
         service.create()
@@ -521,6 +539,7 @@ def begin_to_finish(service: Service, turn: Turn) -> Connection:
 
 
 def test_a_turn_that_follows_at_once_takes_the_connection_that_is_about_to_be_free() -> None:
+    """P-POOL-12."""
     service = Service(transport="http")
     first = service.create()
     service.open()
@@ -536,6 +555,7 @@ def test_a_turn_that_follows_at_once_takes_the_connection_that_is_about_to_be_fr
 
 
 def test_a_connection_whose_answer_does_not_end_soon_is_not_waited_for() -> None:
+    """P-POOL-12."""
     service = Service(transport="http")
     first = service.create()
     service.open()
@@ -549,6 +569,7 @@ def test_a_connection_whose_answer_does_not_end_soon_is_not_waited_for() -> None
 
 
 def test_a_connection_over_http_remembers_no_response() -> None:
+    """P-POOL-12."""
     service = Service(transport="http")
     turn = service.create(store=False)
     connection = service.open()
@@ -562,7 +583,10 @@ def test_a_connection_over_http_remembers_no_response() -> None:
 
 @pytest.mark.parametrize(("timeouts", "repeated"), [(Timeouts(send=1.0), 1), (Timeouts(total=1.0), 0)])
 def test_an_early_refusal_is_repeated_only_within_the_total_deadline(timeouts: Timeouts, repeated: int) -> None:
-    """I6: the server asks to come again at once, and half its words come before the turn's deadline has passed."""
+    """R-HTTP-19, R-RECOVER-8.
+
+    I6: the server asks to come again at once, and half its words come before the turn's deadline has passed.
+    """
     service = Service(transport="http", close_timeout=5.0)
     turn = service.session.create({"input": LARGE}, timeouts=timeouts, now=service.now)
     connection = service.connect()

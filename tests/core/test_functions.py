@@ -112,6 +112,7 @@ def called(function: Callable[..., Any], text: str) -> Any:
 
 
 def test_the_signature_is_the_schema() -> None:
+    """C-TOOL-12."""
     spec = tool(weather).spec
     assert (spec["type"], spec["name"], spec["strict"]) == ("function", "weather", True)
     assert spec["description"] == "The weather of a place."
@@ -165,6 +166,8 @@ def test_what_only_pydantic_can_tell_apart() -> None:
 
 @pytest.mark.parametrize("hint", [dict[str, int], Any, dict[str, Any]])
 def test_what_no_strict_schema_can_say_is_checked_all_the_same(hint: Any) -> None:
+    """C-TOOL-12."""
+
     def loose(value: Any, number: int) -> Any:
         return value, number
 
@@ -178,6 +181,7 @@ def test_what_no_strict_schema_can_say_is_checked_all_the_same(hint: Any) -> Non
 
 
 def test_strict_may_be_switched_off() -> None:
+    """C-TOOL-12."""
     spec = tool(greet, strict=False).spec
     assert (spec["strict"], spec["parameters"]["required"]) == (False, ["name"])
     assert tool(greet, strict=True).spec["strict"] is True
@@ -333,12 +337,15 @@ def test_pydantic_is_not_imported_for_functions_that_do_not_use_it() -> None:
 
 
 def test_arguments_are_python_values_and_null_stands_for_a_default() -> None:
+    """C-TOOL-12."""
     text = '{"place": {"city": "Bonn"}, "unit": "fahrenheit", "days": null, "between": {"low": 1, "high": 2}}'
     assert called(weather, text) == "Bonn fahrenheit 3 now {'low': 1.0, 'high': 2.0} None []"
     assert called(weather, '{"place": {"city": "B"}, "query": {"words": ["x"]}, "days": "4"}').startswith("B celsius 4")
 
 
 def test_null_is_itself_where_the_type_has_it() -> None:
+    """C-TOOL-12."""
+
     def find(text: str | None = "x", anything: Any = "y", nothing: None = None) -> Any:
         return text, anything, nothing
 
@@ -359,6 +366,7 @@ def test_null_is_itself_where_the_type_has_it() -> None:
     ],
 )
 def test_arguments_that_do_not_fit(function: Any, text: str, why: str) -> None:
+    """C-TOOL-12, C-TOOL-7."""
     with pytest.raises(ArgumentsError, match=why):
         tool(function).read(text)
 

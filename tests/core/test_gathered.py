@@ -12,7 +12,7 @@ from turnwire.sansio.connection import Turn
 from turnwire.sansio.connection._states import TurnSignal
 from turnwire.sansio.events import LifecycleEvent, OutputItems, Response, decode_event, gather_output
 from turnwire.sansio.events import _openai as sdk
-from turnwire.sansio.events._gathered import COST
+from turnwire.sansio.events._gathered import COST, MAX_GATHERED
 from turnwire.sansio.timeouts import Timeouts
 
 
@@ -60,6 +60,7 @@ EMPTY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("members", EMPTY)
 @pytest.mark.parametrize("kind", ["completed", "failed", "incomplete", "done", "cancelled"])
 def test_an_empty_output_is_made_of_the_items_that_were_done(kind: str, members: dict[str, Any]):
+    """P-OUTPUT-1, P-OUTPUT-3."""
     last = event(f"response.{kind}", sequence_number=9, response={"id": "r", "model": "m", **members})
     raw = last.raw
     items = [message("one"), call("f"), message("two")]
@@ -97,6 +98,7 @@ def test_an_output_with_an_item_is_left_as_it_is():
 
 
 def test_without_items_nothing_is_changed():
+    """P-OUTPUT-1."""
     last = ended(
         event("response.completed", response={"output": None, "status": "completed"}),
         done(call("f"), 0, "response.output_item.added"),
@@ -119,11 +121,13 @@ def test_without_items_nothing_is_changed():
     ],
 )
 def test_the_items_are_in_the_order_of_their_index(indices: tuple[Any, ...], order: str):
+    """P-OUTPUT-1."""
     events = [done(message(name), index) for name, index in zip("abc", indices, strict=True)]
     assert ended(event("response.completed", response={}), *events).response.output_text == order
 
 
 def test_an_item_that_is_done_twice_counts_once():
+    """P-OUTPUT-1."""
     last = event("response.completed", response={})
     nameless = {"type": "hologram", "x": 1}
     again = message("first", id="msg_1"), message("second", id="msg_1")
@@ -152,6 +156,8 @@ def test_half_a_surrogate_pair_stays_in_the_items_text():
 
 
 def test_beyond_the_limit_nothing_is_kept():
+    """P-OUTPUT-4."""
+    assert MAX_GATHERED == 64 << 20
     first, second = done(message("a"), 0), done(message("b"), 1)
     size = len(first.raw_bytes) + len(second.raw_bytes) + 2 * COST
     for most, text in ((size, "ab"), (size - 1, "")):
@@ -202,6 +208,7 @@ def test_an_abandoned_turn_keeps_no_items():
 @pytest.mark.parametrize("status", [None, "", 3, "in_progress", "completed", "failed", "tomorrow"])
 @pytest.mark.parametrize("kind", ["completed", "failed", "incomplete", "cancelled"])
 def test_at_the_end_the_status_is_what_the_event_says(kind: str, status: Any):
+    """P-OUTPUT-2."""
     last = event(f"response.{kind}", response={"id": "r", "status": status, "output": [call("f")], "error": None})
     raw = last.raw
     ended(last)
@@ -231,6 +238,7 @@ def test_where_the_status_decides_it_stays_as_it_is(kind: str, status: str | Non
 
 @pytest.mark.parametrize("response", [{}, {"id": None}, {"id": 7}, {"id": ""}, None, ...])
 def test_a_response_that_names_no_id_has_the_one_that_was_told_before(response: Any):
+    """P-OUTPUT-2."""
     turn = Turn(b"{}", lane=None, stateful=False, timeouts=Timeouts(), now=0.0)
     turn.note_response(event("response.created", response={"id": "r"}))
     turn.finish(last := event("response.failed", **({} if response is ... else {"response": response})))

@@ -257,6 +257,7 @@ LOSSES: dict[str, tuple[Callable[[Http], Any], Cause]] = {
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("stateful", [False, True])
 def test_the_verdict_when_the_connection_is_lost(loss: str, stateful: bool) -> None:
+    """R-HTTP-2, R-HTTP-5, R-HTTP-9, R-HTTP-10, R-HTTP-21."""
     lose, cause = LOSSES[loss]
     more = {"previous_response_id": "resp_0"} if stateful else {}
 
@@ -330,6 +331,7 @@ def parsed(data: bytes) -> tuple[h11.Request, bytes]:
 
 
 def test_the_request() -> None:
+    """P-TRANSPORT-7."""
     http = Http.opened()
     turn = http.create(model="m", text="é😀", n=1.50, stream=False, store=None)
     assert (turn.phase, http.connection.has_data_to_send) == (Phase.SEND, True)
@@ -352,6 +354,7 @@ def test_the_request() -> None:
 
 
 def test_what_exists_on_a_websocket_only_is_not_sent() -> None:
+    """P-CLIENT-4, P-TRANSPORT-7."""
     http = Http.opened()
     frame = {"type": "response.create", "stream_id": "a", "background": True, "stream": True, "input": "x"}
     http.connection.submit(Turn.from_frame(frame, timeouts=Timeouts(), now=http.now), http.now)
@@ -366,6 +369,7 @@ def test_names_and_texts_with_half_a_surrogate_pair_are_sent() -> None:
 
 
 def test_a_warm_up_is_refused_before_anything_happens() -> None:
+    """P-CLIENT-4, P-TRANSPORT-5."""
     http = Http.opened()
     with pytest.raises(UserError, match="generate"):
         http.create(generate=False)
@@ -375,6 +379,7 @@ def test_a_warm_up_is_refused_before_anything_happens() -> None:
 
 
 def test_a_busy_connection_takes_no_second_turn() -> None:
+    """P-TRANSPORT-8."""
     http = Http()
     turn = http.create()
     with pytest.raises(SessionClosedError, match="busy"):
@@ -412,6 +417,7 @@ def test_the_endpoint_may_be_replaced_before_it_connects() -> None:
 
 
 def test_a_large_request_in_chunks_is_await_with_its_last_byte() -> None:
+    """R-HTTP-16."""
     http = Http.opened()
     turn = http.create(text="y" * 300_000)
     while http.connection.has_data_to_send:
@@ -449,6 +455,7 @@ ALL = ["response.created", "response.output_text.delta", "response.completed"]
 )
 @pytest.mark.parametrize("size", [1 << 20, 1])
 def test_a_turn_and_another_one_on_the_same_connection(answer: bytes, size: int) -> None:
+    """P-TRANSPORT-8, P-TRANSPORT-9."""
     http = Http.opened()
     for turns in (1, 2):
         turn = http.run()
@@ -481,6 +488,7 @@ def test_a_turn_and_another_one_on_the_same_connection(answer: bytes, size: int)
     ],
 )
 def test_an_answer_after_which_the_connection_is_not_used_again(answer: bytes) -> None:
+    """P-TRANSPORT-8."""
     http = Http.opened()
     turn = http.run()
     http.receive(answer)
@@ -517,6 +525,7 @@ def test_neutral_and_unknown_events_start_nothing() -> None:
 
 
 def test_the_output_is_gathered_from_the_items() -> None:
+    """P-OUTPUT-1."""
     http = Http.opened()
     turn = http.run()
     done = {"type": "response.output_item.done", "output_index": 0, "item": MESSAGE}
@@ -551,6 +560,7 @@ def test_only_further_events_need_no_consequences() -> None:
 
 @pytest.mark.parametrize("answer", [streamed(b""), streamed(b": x\n\n"), streamed(sse(created(), delta()))])
 def test_a_stream_without_a_terminal_event(answer: bytes) -> None:
+    """R-HTTP-5, R-HTTP-12."""
     http = Http.opened()
     turn = http.run()
     http.receive(answer)
@@ -580,6 +590,7 @@ def test_a_stream_of_another_content_type_without_a_terminal_event_says_so(kind:
     ],
 )
 def test_an_error_event_ends_the_turn_and_is_never_safe(event: dict[str, Any], phase: Phase, verdict: Verdict) -> None:
+    """P-SHAPE-2, P-STATUS-6, R-HTTP-13."""
     http = Http.opened()
     turn = http.run()
     http.receive(streamed(sse(event, delta()), "X-Request-Id: req_1", "Retry-After: 3"))
@@ -620,6 +631,7 @@ AS_EVENTS = [
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream", None])
 def test_a_response_becomes_the_events_of_the_turn(status: str | None, last: str, kind: str | None) -> None:
+    """P-TRANSPORT-9."""
     http = Http.opened()
     turn = http.run()
     document = response(status, output=[MESSAGE, CALL, "odd"], usage={"input_tokens": 3}, x=["é", 1e400])
@@ -645,6 +657,7 @@ def test_parts_of_a_message_that_are_no_text_have_no_delta() -> None:
 
 
 def test_a_response_that_has_not_ended() -> None:
+    """R-HTTP-12."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain(response("queued", output=[])))
@@ -657,6 +670,7 @@ def test_a_response_that_has_not_ended() -> None:
     "document", [{"error": {"message": "No."}}, {"detail": "No."}, {"type": "error", "message": "No."}]
 )
 def test_an_error_with_status_200_is_never_safe(document: Any) -> None:
+    """R-HTTP-13."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain({**document, "code": "invalid_prompt"}, "X-Request-Id: req_1"))
@@ -689,6 +703,7 @@ def test_an_error_with_status_200_is_never_safe(document: Any) -> None:
     ],
 )
 def test_an_answer_that_is_no_response(body: bytes, kind: str | None) -> None:
+    """R-HTTP-6."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain(body, kind=kind))
@@ -711,6 +726,7 @@ PAGE = b"<html>Bad Gateway</html>"
     "status", [300, 304, 400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 431, 500, 502, 503, 529]
 )
 def test_the_verdict_on_an_error_status(status: int, body: Any) -> None:
+    """R-HTTP-3, R-HTTP-4, R-HTTP-7, R-HTTP-8."""
     of_api = isinstance(body, dict)
     refused = 400 <= status < 500 and status not in (408, 409) and (of_api or status != 429)
     answer = head(304) if status == 304 else plain(body, "X-Request-Id: req_1", "Retry-After: 3", status=status)
@@ -743,6 +759,7 @@ def test_the_particulars_of_an_error() -> None:
 @pytest.mark.parametrize("words", ["server_error", "overloaded_error", "InternalServerError"])
 @pytest.mark.parametrize("body", ['{"error": {"type": "%s"}}', '{"message": "%s"}', "<p>%s</p>"])
 def test_words_that_say_that_it_may_have_run_forbid_safe(words: str, body: str) -> None:
+    """P-STATUS-5, R-HTTP-3, R-HTTP-7, R-REFUSAL-3."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain((body % words).encode(), status=400))
@@ -753,6 +770,7 @@ def test_words_that_say_that_it_may_have_run_forbid_safe(words: str, body: str) 
 @pytest.mark.parametrize("status", [400, 401, 429, 503])
 @pytest.mark.parametrize("end", [Http.eof, Http.broke, Http.pass_deadline])
 def test_an_error_answer_that_is_not_whole_is_nobodys_word(status: int, end: Callable[[Http], Any]) -> None:
+    """R-HTTP-18."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain(JSON_ERROR, status=status)[:-1])
@@ -767,6 +785,7 @@ def test_an_error_answer_that_is_not_whole_is_nobodys_word(status: int, end: Cal
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("end", [Http.eof, Http.broke, Http.pass_deadline])
 def test_an_error_before_the_request_was_handed_whole(status: int, whole: bool, end: Callable[[Http], Any]) -> None:
+    """R-HTTP-19."""
     http = Http.opened()
     turn = http.begun()
     answer = plain(JSON_ERROR, status=status)
@@ -783,6 +802,7 @@ def test_an_error_before_the_request_was_handed_whole(status: int, whole: bool, 
 
 
 def test_an_early_answer_may_begin_but_not_say_anything_before_the_whole_request() -> None:
+    """R-HTTP-19."""
     http = Http.opened()
     turn = http.begun()
     http.receive(head(100), head(200, "Transfer-Encoding: chunked"))
@@ -809,6 +829,7 @@ def test_an_early_answer_may_begin_but_not_say_anything_before_the_whole_request
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("handed", [True, False])
 def test_a_redirect_within_the_origin_is_followed(status: int, handed: bool) -> None:
+    """P-TRANSPORT-10, R-HTTP-17."""
     http = Http.opened()
     turn = http.run(timeouts=NO_TIMEOUTS) if handed else http.begun(timeouts=NO_TIMEOUTS)
     http.now += 50.0
@@ -846,6 +867,7 @@ def parsed_target(http: Http) -> bytes:
     ],
 )
 def test_other_redirects_are_not_followed(status: int, location: str | None) -> None:
+    """P-TRANSPORT-10, R-HTTP-17."""
     http = Http.opened()
     turn = http.run()
     http.receive(plain(b"", *([] if location is None else [f"Location: {location}"]), status=status))
@@ -856,6 +878,7 @@ def test_other_redirects_are_not_followed(status: int, location: str | None) -> 
 
 
 def test_redirects_are_counted_for_each_turn() -> None:
+    """P-TRANSPORT-10."""
     http = Http.opened()
     for _ in range(2):
         turn = http.run()
@@ -1045,13 +1068,25 @@ def test_attacks_by_chunks(body: bytes, kind: type[TurnError]) -> None:
     assert (types(turn), http.state) == (ALL, HttpState.CLOSED)
 
 
-def test_an_answer_between_two_requests_is_not_the_next_ones() -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        streamed(),
+        plain({"error": {"code": "bad"}}, status=401),
+        head(408, "Content-Length: 0"),
+        head(307, "Location: /elsewhere", "Content-Length: 0"),
+        b"",
+    ],
+)
+def test_an_answer_between_two_requests_is_not_the_next_ones(data: bytes) -> None:
+    """R-HTTP-20: nor is it a refusal of the next one, which another connection may take."""
     http = Http.opened()
     http.run()
     http.receive(streamed())
     turn = http.create()
-    http.receive(streamed())
-    failed(turn, Cause.PROTOCOL, Phase.SEND, SAFE, ProtocolError)
+    http.receive(data)
+    evidence = failed(turn, Cause.PROTOCOL if data else Cause.EOF, Phase.SEND, SAFE).evidence
+    assert not evidence.is_refusal
     assert (http.state, http.hand()) == (HttpState.CLOSED, b"")
 
 
@@ -1159,6 +1194,7 @@ def test_a_consumer_that_falls_behind() -> None:
 
 
 def test_leaving_a_turn_in_mid_stream_ends_the_connection() -> None:
+    """R-HTTP-21."""
     http = Http.opened()
     turn = http.run()
     http.receive(head(200, "Transfer-Encoding: chunked"), chunked(sse(created(), delta()))[:-5])
@@ -1192,6 +1228,7 @@ def test_a_connection_is_closed_without_waiting_if_no_turn_needs_it_and_once() -
 
 
 def test_a_turn_that_is_left_before_it_was_handed_leaves_the_connection_to_another() -> None:
+    """R-HTTP-21."""
     http = Http()
     first = http.create()
     http.connection.cancel(first, http.now)
@@ -1209,6 +1246,7 @@ def test_a_turn_that_is_left_before_it_was_handed_leaves_the_connection_to_anoth
 
 
 def test_recovery_is_asked_before_a_failure_is_seen() -> None:
+    """R-VISIBLE-1, R-HTTP-15."""
     asked: list[TurnError] = []
 
     def recover(turn: Turn, failure: TurnError) -> bool:
@@ -1308,7 +1346,10 @@ def test_waits_count_from_when_they_begin() -> None:
 def test_the_words_of_an_early_refusal_are_waited_for_within_the_turns_deadlines(
     timeouts: Timeouts, waits: float
 ) -> None:
-    """I6: whichever deadline it is, the turn fails by the refusal, and its verdict is that of the refusal."""
+    """R-HTTP-19.
+
+    I6: whichever deadline it is, the turn fails by the refusal, and its verdict is that of the refusal.
+    """
     http = Http.opened(close_timeout=1.5)
     turn = http.begun(timeouts=timeouts)
     http.receive(plain(JSON_ERROR, status=413)[:-1])
@@ -1446,6 +1487,7 @@ def verdict_of(turn: Turn) -> Verdict | None:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_request_that_is_cut_at_any_byte_was_not_run(end: str) -> None:
+    """R-HTTP-9, R-HTTP-10, R-HTTP-16."""
     for length in range(len(REQUEST) + 1):
         http = Http.opened()
         turn = http.create()
@@ -1459,6 +1501,7 @@ def test_a_request_that_is_cut_at_any_byte_was_not_run(end: str) -> None:
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("answer", SUCCESSES + FAILURES + REFUSALS)
 def test_an_answer_that_is_cut_at_any_byte(answer: bytes, end: str) -> None:
+    """R-HTTP-2, R-HTTP-5, R-HTTP-10, R-HTTP-18."""
     terminal = answer.find(b"response.completed")
     for length in range(len(answer) + 1):
         http = Http.opened()
@@ -1483,6 +1526,7 @@ def test_an_answer_that_is_cut_at_any_byte(answer: bytes, end: str) -> None:
 
 @pytest.mark.parametrize("answer", REFUSALS + FAILURES + SUCCESSES)
 def test_an_answer_before_the_whole_request_at_any_byte_of_either(answer: bytes) -> None:
+    """R-HTTP-19, R-HTTP-20."""
     for handed in range(0, len(REQUEST), 7):
         for length in (0, 1, 20, len(answer) - 1, len(answer)):
             for end in ENDS.values():

@@ -99,6 +99,7 @@ def filled(shape: Any, items: list[Any]) -> Any:
 
 @pytest.mark.parametrize("index", range(6))
 def test_turnwires_items_go_back_as_they_came(index: int):
+    """P-CONT-11."""
     value, shape = nestings(completed(output=ITEMS).response.output)[index]
     if index == 5:
         assert json.loads(encode_json(value)) == ITEMS
@@ -107,6 +108,7 @@ def test_turnwires_items_go_back_as_they_came(index: int):
 
 
 def test_the_text_of_turnwires_items_is_the_servers():
+    """P-CONT-11."""
     raw = b'{ "type":"function_call",\t"async":true, "n": 1.50, "n2": 1e999, "x": "\\u00e9\\ud83d" }'
     event = decode_event(b'{"type":"response.output_item.done","item":%b}' % raw)
     assert isinstance(event, events.OutputItemEvent)

@@ -40,6 +40,7 @@ def test_a_turn_goes_at_once_where_it_would_be_the_next_to_go() -> None:
 
 
 def test_turns_of_one_lane_go_one_after_another_in_their_order() -> None:
+    """P-LANES-1."""
     lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"))
     for turn in ("a1", "a2", "a3"):
         assert started(lanes) == [turn]
@@ -50,6 +51,7 @@ def test_turns_of_one_lane_go_one_after_another_in_their_order() -> None:
 
 
 def test_lanes_go_side_by_side_and_the_default_lane_is_one_of_them() -> None:
+    """P-LANES-1, P-LANES-2."""
     lanes = entered(("d1", None), ("d2", None), ("a1", "a"), ("b1", "b"))
     assert started(lanes) == ["d1", "a1", "b1"]
     assert lanes.running == {None: "d1", "a": "a1", "b": "b1"}
@@ -57,6 +59,7 @@ def test_lanes_go_side_by_side_and_the_default_lane_is_one_of_them() -> None:
 
 
 def test_as_many_are_in_flight_as_the_limit_says() -> None:
+    """P-LANES-3."""
     lanes = entered(*((f"t{number}", f"lane{number}") for number in range(20)))
     running = started(lanes)
     assert len(running) == MAX_IN_FLIGHT == 16
@@ -66,6 +69,7 @@ def test_as_many_are_in_flight_as_the_limit_says() -> None:
 
 
 def test_a_slot_goes_round_so_that_a_busy_lane_does_not_keep_the_others_waiting() -> None:
+    """P-LANES-6."""
     lanes = entered(("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b"), ("c1", "c"), max_in_flight=1)
     order: list[str] = []
     while (found := lanes.start()) is not None:
@@ -99,6 +103,7 @@ def test_the_last_one_to_leave_a_busy_lane_leaves_it_busy() -> None:
 
 
 def test_a_33rd_name_is_refused_and_nothing_is_queued() -> None:
+    """P-LANES-4."""
     lanes = entered(*((f"t{number}", f"lane{number}") for number in range(MAX_NAMED_LANES)))
     with pytest.raises(
         LaneLimitError, match=r"lane number 33 .* — the turn was not sent — use one of the names"
@@ -109,6 +114,7 @@ def test_a_33rd_name_is_refused_and_nothing_is_queued() -> None:
 
 
 def test_the_default_lane_has_no_name_and_counts_for_none() -> None:
+    """P-LANES-4."""
     lanes = entered(("a1", "a"), ("d1", None), max_named=1)
     assert started(lanes) == ["a1", "d1"]
 
@@ -140,6 +146,7 @@ def auto(*turns: str, **limits: Any) -> Lanes[str]:
 
 
 def test_turns_in_no_lane_go_side_by_side_in_names_of_their_own() -> None:
+    """P-LANES-10, P-LANES-12."""
     lanes = auto(*(f"t{number}" for number in range(40)))
     running = list(iter(lanes.start, None))
     assert [lane for _, lane in running] == [f"auto-{number}" for number in range(1, 17)]
@@ -150,6 +157,7 @@ def test_turns_in_no_lane_go_side_by_side_in_names_of_their_own() -> None:
 
 
 def test_of_the_names_the_one_that_was_free_for_the_longest_time_is_taken() -> None:
+    """P-LANES-10."""
     lanes = auto(*(f"t{number}" for number in range(18)))
     running = list(iter(lanes.start, None))
     for turn, lane in reversed(running):
@@ -158,6 +166,7 @@ def test_of_the_names_the_one_that_was_free_for_the_longest_time_is_taken() -> N
 
 
 def test_without_known_lanes_no_name_is_added() -> None:
+    """P-DIALECT-10, P-LANES-10."""
     lanes = auto("t1", "t2", max_in_flight=1)
     lanes.names_known = False
     assert lanes.start() == ("t1", None)
@@ -167,6 +176,7 @@ def test_without_known_lanes_no_name_is_added() -> None:
 
 
 def test_a_turn_takes_the_lane_that_it_would_rather_have_while_that_is_free() -> None:
+    """P-LANES-10, P-LANES-12."""
     wishes: dict[str, str | None] = {"again": "a", "fork": "a", "default": None}
     lanes: Lanes[str] = Lanes(preferred=lambda turn: wishes.get(turn, AUTO))
     lanes.enter("a1", "a")
@@ -178,6 +188,7 @@ def test_a_turn_takes_the_lane_that_it_would_rather_have_while_that_is_free() ->
 
 
 def test_a_lane_that_somebody_waits_for_is_not_free() -> None:
+    """P-LANES-11."""
     lanes: Lanes[str] = Lanes(max_in_flight=1, preferred=lambda turn: "a")
     lanes.enter("other", "b")
     assert lanes.start() == ("other", "b")
@@ -188,6 +199,7 @@ def test_a_lane_that_somebody_waits_for_is_not_free() -> None:
 
 
 def test_where_every_name_is_used_the_default_lane_is_taken_and_then_waited_for() -> None:
+    """P-LANES-10."""
     lanes = entered(("a1", "a"), max_named=1)
     for turn in ("t1", "t2"):
         lanes.enter(turn, AUTO)

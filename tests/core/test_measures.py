@@ -231,6 +231,7 @@ def test_a_turn_that_is_abandoned_ends_its_span_once() -> None:
 
 
 def test_each_repetition_is_an_event_of_the_span() -> None:
+    """R-RECOVER-16."""
     rig = Observed(recovery=RecoveryPolicy(initial_delay=0.5))
     rig.create(model="m")
     rig.now += 1.0
@@ -256,6 +257,7 @@ def test_each_repetition_is_an_event_of_the_span() -> None:
 
 @pytest.mark.parametrize("observed", [True, False])
 def test_a_repetition_without_a_name_is_an_event_of_the_span(observed: bool) -> None:
+    """R-RECOVER-16."""
     rig = Observed()
     turn = rig.driver.create({"input": "x"}, lane=AUTO, now=rig.now)
     turn.observer = turn.observer if observed else None

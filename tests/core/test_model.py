@@ -174,6 +174,7 @@ def test_the_result_is_the_response_that_came() -> None:
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "incomplete"])
 def test_the_result_of_a_stream_is_its_terminal_response_whatever_its_status(kind: str) -> None:
+    """P-CONN-14."""
     call, _, _ = call_of(stream=True)
     with call.span():
         call.add(event("response.created", response=response("in_progress")))
@@ -270,6 +271,8 @@ def test_events_without_a_type_are_passed_over_before_and_after_the_end() -> Non
 
 
 def test_what_the_agents_sdk_says_counts_only_if_it_can_be_asked() -> None:
+    """R-RECOVER-10."""
+
     def model_with(modules: dict[str, Any]) -> Any:
         class Model(OpenAIResponsesModel):
             _shell = SimpleNamespace(means=SimpleNamespace(variables={}, model_logger=Log(ERROR), modules=modules))
@@ -310,6 +313,7 @@ class StatusError(Exception):
 
 
 def test_evidence_is_attached_to_answers_with_an_error_status() -> None:
+    """R-HTTP-14."""
     headers = {"retry-after": "3"}
     error = StatusError(status_code=429, body={"message": "slow"}, response=SimpleNamespace(headers=headers))
     call, _, _ = call_of(previous_response_id="resp_0")
@@ -324,6 +328,7 @@ def test_evidence_is_attached_to_answers_with_an_error_status() -> None:
 
 @pytest.mark.parametrize("status", [None, "429", 0])
 def test_no_evidence_is_attached_where_nothing_is_known(status: Any) -> None:
+    """R-HTTP-11."""
     error = StatusError(status_code=status, body=None, response=None)
     with pytest.raises(StatusError), call_of()[0].span():
         raise error
@@ -503,6 +508,7 @@ def test_the_provider_of_a_span_is_that_of_the_models_client(client: Any, given:
 
 
 def test_websocket_options_have_the_seeds_names() -> None:
+    """P-TRANSPORT-12."""
     assert options_for_model(None) == SessionOptions(transport="websocket")
     given = {"ping_interval": 1.0, "ping_timeout": None, "max_size": 5}
     same = {"ping_interval": 1.0, "ping_timeout": None, "max_message_size": 5}

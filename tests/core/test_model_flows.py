@@ -33,7 +33,7 @@ from turnwire.sansio.errors import (
     UserError,
 )
 from turnwire.sansio.events import decode_event
-from turnwire.sansio.replay import ModelRetryAdviceRequest, Phase
+from turnwire.sansio.replay import ModelRetryAdviceRequest, Phase, Verdict
 from turnwire.sansio.session import SessionOptions
 
 
@@ -82,8 +82,25 @@ def test_what_the_client_raises(shell: SteppedShell, raised: BaseException, kind
 
 
 def test_an_answer_that_is_no_response(shell: SteppedShell) -> None:
-    with pytest.raises(ProtocolError, match="is no response, but 'Hello'"):
+    """R-HTTP-6."""
+    with pytest.raises(ProtocolError, match="is no response, but 'Hello'") as caught:
         finished(http_model(shell, client_of(b"Hello")).get_response(*arguments()))
+    assert caught.value.verdict is Verdict.AMBIGUOUS
+
+
+def test_a_call_is_made_once(shell: SteppedShell) -> None:
+    """R-HTTP-15: whether it is repeated is the client's matter, and nothing of this one was handed."""
+    calls: list[object] = []
+    client = client_of(ANSWER)
+
+    async def create(**kwargs: object) -> None:
+        calls.append(kwargs)
+        raise ConnectionResetError("reset")
+
+    client.responses.create = create
+    with pytest.raises(ConnectionResetError):
+        finished(http_model(shell, client).get_response(*arguments()))
+    assert len(calls) == 1
 
 
 def test_the_advice_of_a_model_looks_at_its_shells_clock(shell: SteppedShell) -> None:
@@ -365,6 +382,12 @@ def test_a_turn_is_begun_run_and_left(shell: SteppedShell) -> None:
     assert runtime.done == ["submit a 7.0", "cancel"]
     assert (runtime.options.max_age, runtime.network.proxy) == (1.0, None)
     assert all(wait.unbounded for wait in shell.waits), "the turn has its own deadlines"
+
+
+def test_p_lanes_13_a_model_that_is_given_no_lane_uses_the_default_lane(shell: SteppedShell) -> None:
+    shell.script[:] = [WS_CREATED, WS_DONE]
+    finished(ws_model(shell).get_response(*arguments()))
+    assert shell.runtimes[0].done[0].startswith("submit None ")
 
 
 def test_its_network_is_the_callers_or_the_clients(shell: SteppedShell) -> None:

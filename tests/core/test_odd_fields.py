@@ -103,6 +103,7 @@ def plain_reading(annotation: Any, value: Any) -> Any:
 
 @pytest.mark.parametrize("name", TYPES)
 def test_an_odd_field_costs_the_field_and_nothing_else(name: str):
+    """P-FIELD-1."""
     cls = TYPES[name]
     whole = valid_object(cls)
     whole.pop("type", None)
@@ -141,6 +142,7 @@ def test_an_odd_field_costs_the_field_and_nothing_else(name: str):
 
 @pytest.mark.parametrize("name", TYPES)
 def test_a_field_that_is_dropped_renamed_or_doubled_costs_the_field(name: str):
+    """P-FIELD-2."""
     whole = valid_object(TYPES[name])
     whole.pop("type", None)
     usual = fields_of(read(name, whole))
@@ -171,6 +173,7 @@ def touch(thing: object) -> None:
 @settings(derandomize=True, deadline=None, max_examples=examples(400))
 @given(st.data())
 def test_any_change_anywhere_leaves_an_event_that_can_be_read(data: st.DataObject):
+    """P-FIELD-5."""
     payload = copy.deepcopy(data.draw(st.sampled_from(CORPUS)))
     for _ in range(data.draw(st.integers(1, 3))):
         container, key = data.draw(st.sampled_from(list(places(payload)) or [(payload, "new")]))
@@ -197,6 +200,7 @@ def test_any_change_anywhere_leaves_an_event_that_can_be_read(data: st.DataObjec
 @pytest.mark.parametrize("text", ['{"city": "Bergen"}', '[1, {"a": "}"}]', "{}", '{"n": 1e999}'])
 @pytest.mark.parametrize("name", ["item function_call", "item mcp_call", "item mcp_approval_request"])
 def test_arguments_that_are_an_object_are_its_json_text(name: str, text: str):
+    """P-FIELD-1."""
     assert read(name, f'{{"arguments": {text}, "id": "i"}}').arguments == text
 
 
@@ -212,6 +216,7 @@ def test_a_list_of_texts_is_read_whole_or_not_at_all():
 
 
 def test_a_list_of_objects_loses_what_is_none():
+    """P-FIELD-1."""
     event: Any = decode_event(
         b'{"type":"response.output_text.delta","delta":"d","logprobs":[{"token":"a","logprob":"-0.5","bytes":["97"]},5,'
         b'null,{"token":5,"logprob":1e999,"bytes":[null],"top_logprobs":[{"token":"b"},[]]}]}'
@@ -234,6 +239,7 @@ def test_usage_with_holes_and_digits():
     ("code", "read"), [(400, "400"), (-32600, "-32600"), (1.0, "1"), ("c", "c"), (True, None), ([], None)]
 )
 def test_a_code_that_is_a_number_is_its_digits(code: Any, read: str | None):
+    """P-FIELD-1."""
     body = {"error": {"code": code, "message": "m"}}
     failed: Any = decode_event(json.dumps({"type": "response.failed", "response": body}).encode())
     assert (failed.response.error.code, failed.response.error.message) == (read, "m")
@@ -292,6 +298,7 @@ ODD_TURN: list[dict[str, Any]] = [
 
 
 def test_a_turn_of_odd_events_completes_and_gives_what_came():
+    """P-FIELD-4, P-FIELD-5."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(*(frame(TEXT, json.dumps(each).encode()) for each in ODD_TURN))
@@ -313,6 +320,7 @@ def test_a_turn_of_odd_events_completes_and_gives_what_came():
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_a_number_that_json_lacks_is_null(number: str) -> None:
+    """P-FIELD-2."""
     text = (
         '{"type":"response.completed","response":{"id":"r","temperature":%s,"a":[%s, 1],"user":"say \\"NaN\\" or %s"}}'
     )

@@ -84,6 +84,7 @@ NEUTRAL = [
 
 @pytest.mark.parametrize("neutral", NEUTRAL)
 def test_a_neutral_event_is_delivered_and_a_refusal_after_it_is_still_safe(neutral: bytes) -> None:
+    """P-START-1."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(neutral, neutral)
@@ -117,6 +118,7 @@ def test_a_connection_that_is_lost_after_neutral_events_is_ambiguous(neutral: by
     ],
 )
 def test_what_is_of_a_response_begins_it(beginning: bytes) -> None:
+    """P-START-2."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(beginning, refused(400))
@@ -125,6 +127,7 @@ def test_what_is_of_a_response_begins_it(beginning: bytes) -> None:
 
 @pytest.mark.parametrize("unknown", [event("vendor.note"), event("heartbeat"), frame(TEXT, b'{"a":1}')])
 def test_an_unknown_event_moves_nothing_but_a_refusal_after_it_is_none(unknown: bytes) -> None:
+    """P-START-3."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(unknown)
@@ -134,6 +137,7 @@ def test_an_unknown_event_moves_nothing_but_a_refusal_after_it_is_none(unknown: 
 
 
 def test_an_event_that_nobody_can_be_told_to_own_leaves_no_refusal_certain() -> None:
+    """P-START-4."""
     wire = Wire.opened()
     one = wire.run("a")
     wire.receive(said("created", "r1", "a"), said("completed", "r1", "a"))
@@ -146,6 +150,7 @@ def test_an_event_that_nobody_can_be_told_to_own_leaves_no_refusal_certain() -> 
 
 
 def test_the_outcome_of_a_steer_begins_nothing() -> None:
+    """P-START-2, P-STEER-13."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(event("response.steer.failed", error={"code": "response_not_active"}))
@@ -156,6 +161,7 @@ def test_the_outcome_of_a_steer_begins_nothing() -> None:
 
 @pytest.mark.parametrize("early", [*NEUTRAL, said("created", "r0"), words("x"), event("vendor.note")])
 def test_a_frame_that_comes_when_nothing_is_awaited_is_an_orphan(early: bytes) -> None:
+    """P-START-5, P-START-11."""
     wire = Wire.opened()
     wire.receive(early)
     queued = wire.create()
@@ -189,6 +195,7 @@ def types_before_failure(turn: Turn) -> list[str]:
 )
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_turn_ends_with_every_kind_of_last_event(last: bytes, begun: bool) -> None:
+    """P-START-6."""
     wire = Wire.opened()
     turn, after = wire.run(), wire.create()
     if begun:
@@ -213,6 +220,7 @@ def test_a_turn_ends_with_every_kind_of_last_event(last: bytes, begun: bool) -> 
     ],
 )
 def test_what_does_not_end_the_turn(not_last: bytes) -> None:
+    """P-START-6, P-START-10."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(said("created", "r1"), not_last)
@@ -237,6 +245,7 @@ LATE = [
 @pytest.mark.parametrize("late", LATE)
 @pytest.mark.parametrize("times", [1, 3])
 def test_what_is_late_is_never_the_next_turns(late: bytes, times: int) -> None:
+    """P-START-8, P-START-10."""
     wire = Wire.opened()
     first = wire.run()
     wire.receive(said("created", "r1"), words("one", "item_1"), said("completed", "r1"))
@@ -253,7 +262,7 @@ def test_what_is_late_is_never_the_next_turns(late: bytes, times: int) -> None:
 
 @pytest.mark.parametrize("late", LATE)
 def test_a_refusal_behind_what_is_late_is_one_unless_that_may_have_begun_the_response(late: bytes) -> None:
-    """A response that has ended is not in progress again: a server may give every response the same id."""
+    """P-START-4: A response that has ended is not in progress again: a server may give every response the same id."""
     wire = Wire.opened()
     wire.run()
     wire.receive(said("created", "r1"), words("one", "item_1"), said("completed", "r1"))
@@ -265,6 +274,7 @@ def test_a_refusal_behind_what_is_late_is_one_unless_that_may_have_begun_the_res
 
 @pytest.mark.parametrize("late", [said("completed", "r1"), said("created", "r1"), said("in_progress", "r1")])
 def test_what_is_late_while_the_next_turn_streams_is_an_orphan(late: bytes) -> None:
+    """P-START-8."""
     wire = Wire.opened()
     wire.run()
     wire.receive(said("created", "r1"), said("completed", "r1"))
@@ -277,6 +287,7 @@ def test_what_is_late_while_the_next_turn_streams_is_an_orphan(late: bytes) -> N
 
 
 def test_what_is_late_of_an_item_is_an_orphan_while_the_next_turn_streams() -> None:
+    """P-START-8."""
     wire = Wire.opened()
     wire.run()
     wire.receive(said("created", "r1"), item("added", "i1"), words("one", "i1"), said("completed", "r1"))
@@ -327,6 +338,7 @@ def test_the_events_of_an_abandoned_turn_are_never_the_next_ones() -> None:
 
 
 def test_servers_that_give_every_response_the_same_ids_work() -> None:
+    """P-START-9."""
     wire = Wire.opened()
     for text in ("one", "two", "three"):
         turn = wire.run()
@@ -365,6 +377,7 @@ def test_a_response_that_is_begun_anew_is_the_turns() -> None:
 
 
 def test_only_the_last_few_turns_of_a_lane_are_remembered() -> None:
+    """P-START-8."""
     wire = Wire.opened()
     for number in range(REMEMBERED + 1):
         wire.run()
@@ -390,6 +403,7 @@ def test_an_item_is_late_until_the_last_turn_that_had_it_is_forgotten() -> None:
 
 
 def test_on_an_unknown_server_one_turn_is_in_flight_until_a_name_came_back() -> None:
+    """P-DIALECT-3, P-DIALECT-4."""
     wire = unknown_server()
     one, two, three = wire.run("a"), wire.create("b"), wire.create("c")
     assert [turn.phase for turn in (one, two, three)] == [Phase.AWAIT, Phase.LANE_WAIT, Phase.LANE_WAIT]
@@ -399,7 +413,20 @@ def test_on_an_unknown_server_one_turn_is_in_flight_until_a_name_came_back() -> 
     assert [turn.phase for turn in (one, two, three)] == [Phase.STREAM, Phase.SEND, Phase.SEND]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_p_dialect_7_turns_that_wait_to_see_whether_there_are_lanes_are_safe(named: bool) -> None:
+    """P-DIALECT-3, P-DIALECT-5: while that is not known, and where there are none."""
+    wire = unknown_server()
+    first, waiting = wire.run("a"), wire.create("b")
+    wire.receive(said("created", "r1")) if named else None
+    wire.eof()
+    assert first.failure is not None
+    assert first.failure.verdict is (UNSAFE if named else AMBIGUOUS)
+    failed(waiting, Cause.EOF, Phase.LANE_WAIT, SAFE)
+
+
 def test_a_server_that_never_sends_names_runs_one_turn_after_another_without_names() -> None:
+    """P-DIALECT-5."""
     wire = unknown_server()
     turns = [wire.create(lane) for lane in ("a", "b", None, "a")]
     requests: list[Any] = []
@@ -424,6 +451,7 @@ def test_where_names_are_not_sent_any_number_of_them_can_be_used() -> None:
 @pytest.mark.parametrize("echoed", ["", "default", "main", "A", "lane-7"])
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_another_name_that_comes_back_to_the_only_turn_in_flight_is_its(echoed: str, lane: str | None) -> None:
+    """P-START-7."""
     wire = unknown_server()
     for number in range(2):
         turn, waiting = wire.run(lane), wire.create("b")
@@ -437,6 +465,7 @@ def test_another_name_that_comes_back_to_the_only_turn_in_flight_is_its(echoed: 
 
 @pytest.mark.parametrize("echoed", ["", "default"])
 def test_where_lanes_were_seen_an_unknown_name_is_the_only_turns(echoed: str) -> None:
+    """P-START-7."""
     wire = Wire.opened()
     wire.run("a")
     wire.receive(said("created", "r0", "a"), said("completed", "r0", "a"))
@@ -456,6 +485,7 @@ def test_where_lanes_were_seen_another_name_changes_nothing_about_it() -> None:
 
 
 def test_a_name_that_is_used_and_idle_owns_nothing() -> None:
+    """P-START-7."""
     wire = Wire.opened()
     wire.run("a")
     wire.receive(said("created", "r0", "a"), said("completed", "r0", "a"))
@@ -466,6 +496,7 @@ def test_a_name_that_is_used_and_idle_owns_nothing() -> None:
 
 
 def test_where_lanes_were_seen_an_event_without_a_name_goes_by_its_ids() -> None:
+    """P-START-7."""
     wire = Wire.opened()
     one, two = wire.run("a"), wire.run("b")
     wire.receive(said("created", "r1", "a"), item("added", "i1", "a"), said("created", "r2", "b"))
@@ -476,6 +507,7 @@ def test_where_lanes_were_seen_an_event_without_a_name_goes_by_its_ids() -> None
 
 
 def test_where_lanes_were_seen_an_event_without_name_and_ids_is_the_default_lanes() -> None:
+    """P-START-7."""
     wire = Wire.opened()
     named, default = wire.run("a"), wire.run()
     wire.receive(said("created", "r1", "a"), words("x"), said("completed"))
@@ -485,6 +517,7 @@ def test_where_lanes_were_seen_an_event_without_name_and_ids_is_the_default_lane
 
 
 def test_a_server_said_to_have_lanes_that_names_none_has_none() -> None:
+    """P-DIALECT-5."""
     wire = Wire.opened()
     turn = wire.run("a")
     wire.receive(said("created", "r1"), said("completed", "r1"))
@@ -494,15 +527,18 @@ def test_a_server_said_to_have_lanes_that_names_none_has_none() -> None:
 
 
 def test_a_server_said_to_have_lanes_that_names_none_of_several_is_left_at_once() -> None:
+    """P-DIALECT-6."""
     wire = Wire.opened()
     turns = [wire.run(lane) for lane in ("a", "b")]
     wire.receive(said("created", "r1"))
     for turn in turns:
         assert "no lanes" in str(failed(turn, Cause.PROTOCOL, Phase.AWAIT, AMBIGUOUS, ProtocolError))
     assert wire.state is State.CLOSED
+    assert [item.code for item in wire.sent()] == [1002]
 
 
 def test_an_abandoned_turn_counts_as_in_flight() -> None:
+    """P-START-11, P-DIALECT-3."""
     wire = unknown_server()
     left, waiting = wire.run("a"), wire.create("b")
     wire.connection.cancel(left, wire.now)
@@ -527,6 +563,7 @@ def test_an_abandoned_turn_counts_as_in_flight() -> None:
     ],
 )
 def test_the_dialect_of_a_host(host: str, dialect: Dialect) -> None:
+    """P-DIALECT-1."""
     assert dialect_of_host(host) is dialect
 
 
@@ -535,6 +572,7 @@ def test_the_dialect_of_a_host(host: str, dialect: Dialect) -> None:
     [("openai", OPENAI), (" OpenAI ", OPENAI), ("no-lanes", NO_LANES), ("klingon", None), ("", None)],
 )
 def test_the_dialect_that_is_announced(name: str, dialect: Dialect | None) -> None:
+    """P-DIALECT-2."""
     assert announced_dialect({"x-turnwire-dialect": name}) is dialect
     assert announced_dialect({}) is None
 
@@ -553,6 +591,7 @@ def test_the_dialect_that_is_announced(name: str, dialect: Dialect | None) -> No
     ],
 )
 def test_who_decides_on_the_dialect(url: str, given: Dialect | None, announced: str, support: LaneSupport) -> None:
+    """P-DIALECT-2."""
     options = ConnectionOptions(dialect=given)
     connection = ResponsesConnection(Endpoint(url), options=options, now=100.0, random_bytes=steady)
     wire = Wire(connection)
@@ -568,6 +607,7 @@ def test_who_decides_on_the_dialect(url: str, given: Dialect | None, announced: 
 
 
 def test_an_error_without_a_name_is_the_default_lanes_turn() -> None:
+    """P-OWNER-3."""
     wire = Wire.opened()
     named, default = wire.run("a"), wire.run()
     wire.receive(refused(400))
@@ -577,6 +617,7 @@ def test_an_error_without_a_name_is_the_default_lanes_turn() -> None:
 
 
 def test_an_error_without_a_name_is_the_only_turn_in_flight() -> None:
+    """P-OWNER-3."""
     wire = Wire.opened()
     turn, waiting, unsent = wire.run("a"), wire.create("a"), wire.create("b")
     wire.receive(refused(404, "model_not_found"))
@@ -586,6 +627,7 @@ def test_an_error_without_a_name_is_the_only_turn_in_flight() -> None:
 
 
 def test_an_abandoned_turn_may_be_the_one_that_an_error_is_about() -> None:
+    """P-OWNER-3."""
     wire = Wire.opened()
     left, turn = wire.run("a"), wire.run("b")
     wire.connection.cancel(left, wire.now)
@@ -595,6 +637,7 @@ def test_an_abandoned_turn_may_be_the_one_that_an_error_is_about() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, None])
 def test_an_error_that_may_be_any_ones_leaves_all_that_await_ambiguous(status: int | None) -> None:
+    """P-OWNER-4, R-REFUSAL-3."""
     wire = Wire.opened()
     streaming, one, two, unsent = wire.run("s"), wire.run("a"), wire.run("b"), wire.create("c")
     wire.receive(said("created", "r", "s"), refused(status))
@@ -614,6 +657,7 @@ def test_an_error_with_an_unknown_name_is_the_only_turns(name: str) -> None:
 
 
 def test_an_error_in_an_idle_lane_is_nobodys() -> None:
+    """P-OWNER-2."""
     wire = Wire.opened()
     wire.run("a")
     wire.receive(said("created", "r0", "a"), said("completed", "r0", "a"))
@@ -625,6 +669,7 @@ def test_an_error_in_an_idle_lane_is_nobodys() -> None:
 
 
 def test_an_error_that_names_a_response_is_its_turns_or_nobodys() -> None:
+    """P-OWNER-1."""
     wire = Wire.opened()
     wire.run("a")
     wire.receive(said("created", "r0", "a"), said("completed", "r0", "a"))
@@ -647,6 +692,7 @@ UNAUTHORIZED = [refused(401), refused(403, None), refused(None, "invalid_api_key
 
 @pytest.mark.parametrize("error", UNAUTHORIZED)
 def test_credentials_that_the_first_message_refuses_are_every_turns(error: bytes) -> None:
+    """P-OWNER-5, R-REFUSAL-3."""
     wire = Wire.opened()
     one, two, unsent = wire.run("a"), wire.run("b"), wire.create("c")
     waiting = wire.create("c")
@@ -657,6 +703,7 @@ def test_credentials_that_the_first_message_refuses_are_every_turns(error: bytes
 
 @pytest.mark.parametrize("error", UNAUTHORIZED)
 def test_credentials_that_a_later_message_refuses_are_not(error: bytes) -> None:
+    """P-OWNER-5."""
     wire = Wire.opened()
     one, two = wire.run("a"), wire.run("b")
     wire.receive(event("keepalive"), error)
@@ -667,8 +714,20 @@ def test_credentials_that_a_later_message_refuses_are_not(error: bytes) -> None:
 LIMIT = "websocket_connection_limit_reached"
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_the_connections_age_goes_before_the_credentials(status: int) -> None:
+    """P-OWNER-5 leaves to P-OWNER-6 what has its code, whatever the status."""
+    wire = Wire.opened()
+    one, two, queued = wire.run("a"), wire.run("b"), wire.create("c")
+    wire.receive(refused(status, LIMIT))
+    for turn in (one, two):
+        failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, AMBIGUOUS)
+    assert wire.connection.requeue_unstarted(wire.now) == [queued]
+
+
 @pytest.mark.parametrize("before", [b"", event("codex.rate_limits"), event("keepalive")])
 def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: bytes) -> None:
+    """P-OWNER-6, R-REFUSAL-2, R-REFUSAL-3."""
     wire = Wire.opened()
     streaming, turn, queued = wire.run("s"), wire.run("a"), wire.create("b")
     wire.receive(said("created", "r", "s"), before, refused(400, LIMIT))
@@ -680,6 +739,7 @@ def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: byt
 
 @pytest.mark.parametrize("leave", [False, True])
 def test_the_end_of_the_connection_refuses_nobody_if_several_await(leave: bool) -> None:
+    """P-OWNER-6."""
     wire = Wire.opened()
     one, two = wire.run("a"), wire.run("b")
     if leave:
@@ -706,6 +766,7 @@ def test_the_end_of_the_connection_leaves_turns_that_stream_in_named_lanes() -> 
 
 
 def test_an_error_says_the_servers_words() -> None:
+    """P-SHAPE-4."""
     wire = Wire.opened()
     turn = wire.run()
     wire.receive(frame(TEXT, json.dumps({"detail": "upstream is on holiday"})))
@@ -719,6 +780,7 @@ TOO_BIG = frame(CLOSE, (1009).to_bytes(2, "big") + b"too big")
 
 
 def test_1009_while_a_large_message_was_being_handed_is_its_refusal() -> None:
+    """R-REFUSAL-7, R-1009-2."""
     wire = Wire.opened()
     streaming = wire.run("s")
     wire.receive(said("created", "r", "s"))
@@ -733,15 +795,27 @@ def test_1009_while_a_large_message_was_being_handed_is_its_refusal() -> None:
 
 
 def test_1009_while_a_small_message_was_being_handed_was_not_about_it() -> None:
+    """R-1009-5."""
     wire = Wire.opened()
     turn = wire.begun()
     wire.receive(TOO_BIG)
     evidence = failed(turn, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
-    assert evidence.too_big is None
+    assert evidence.too_big is False
     assert not evidence.is_refusal
 
 
+def test_1009_says_nothing_of_a_message_that_is_queued() -> None:
+    """R-1009-8, and R-EVIDENCE-2: the turn stays in SEND."""
+    wire = Wire.opened()
+    first, queued = wire.begun("a"), wire.create("b")
+    wire.receive(TOO_BIG)
+    assert failed(first, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence.closed_as_too_big
+    evidence = failed(queued, Cause.PEER_CLOSED, Phase.SEND, SAFE).evidence
+    assert (evidence.too_big, evidence.closed_as_too_big, evidence.close_code) == (None, False, 1009)
+
+
 def test_1009_after_a_message_was_handed_whole_is_ambiguous() -> None:
+    """R-1009-4."""
     wire = Wire.opened()
     turn, waiting = wire.run(input="x" * 100_000), wire.create()
     wire.receive(TOO_BIG)
@@ -753,6 +827,7 @@ def test_1009_after_a_message_was_handed_whole_is_ambiguous() -> None:
 
 
 def test_1009_for_a_message_that_is_longer_than_the_servers_limit_is_its_refusal() -> None:
+    """R-REFUSAL-7, R-1009-3."""
     small = Dialect(name="small", lanes=LaneSupport.YES, message_limit=50_000)
     wire = Wire.opened(dialect=small)
     turn = wire.run(input="x" * 100_000)
@@ -764,6 +839,7 @@ def test_1009_for_a_message_that_is_longer_than_the_servers_limit_is_its_refusal
 
 @pytest.mark.parametrize("leave", [False, True])
 def test_1009_with_several_candidates_is_judged_by_their_phases(leave: bool) -> None:
+    """R-1009-1, R-1009-6."""
     wire = Wire.opened()
     one, two = wire.run("a", input="x" * 100_000), wire.create("b", input="x" * 100_000)
     wire.hand(65536)
@@ -779,6 +855,7 @@ def test_1009_with_several_candidates_is_judged_by_their_phases(leave: bool) -> 
 
 
 def test_a_request_that_is_too_large_fails_before_a_byte_is_sent() -> None:
+    """R-REFUSAL-6, R-EVIDENCE-3."""
     wire = Wire.opened(max_request_size=1000)
     turn = wire.create("a", input="x" * 1000)
     failure = failed(turn, Cause.TOO_LARGE, Phase.LANE_WAIT, SAFE, RequestTooLargeError)

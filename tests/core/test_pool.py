@@ -57,6 +57,7 @@ class Office:
 
 
 def test_the_first_sixteen_turns_are_on_one_connection_and_the_others_open_more_up_to_the_limit() -> None:
+    """P-POOL-8, P-POOL-9."""
     office = Office(2)
     turns = [office.create() for _ in range(40)]
     assert [office.where(turn) for turn in turns] == [0] * 16 + [1] * 16 + [None] * 8
@@ -67,6 +68,7 @@ def test_the_first_sixteen_turns_are_on_one_connection_and_the_others_open_more_
 
 
 def test_forty_turns_without_names_on_one_connection_go_sixteen_at_a_time() -> None:
+    """P-POOL-7, P-LANES-12."""
     office = Office(1)
     turns = [office.create() for _ in range(40)]
     assert [turn.phase is Phase.SEND for turn in turns] == [True] * 16 + [False] * 24
@@ -77,6 +79,7 @@ def test_forty_turns_without_names_on_one_connection_go_sixteen_at_a_time() -> N
 
 
 def test_a_turn_goes_to_the_connection_with_the_fewest() -> None:
+    """P-POOL-6."""
     office = Office(2)
     turns = [office.create() for _ in range(17)]
     for number in range(10):
@@ -88,6 +91,7 @@ def test_a_turn_goes_to_the_connection_with_the_fewest() -> None:
 
 
 def test_a_continuation_goes_where_its_response_is_and_takes_its_lane() -> None:
+    """P-POOL-4, P-LANES-10, P-LANES-12."""
     office = Office(2)
     turns = [office.create() for _ in range(17)]
     office.run(turns[16], "r-16")
@@ -102,6 +106,7 @@ def test_a_continuation_goes_where_its_response_is_and_takes_its_lane() -> None:
 
 
 def test_a_named_lane_stays_on_its_connection() -> None:
+    """P-POOL-5."""
     office = Office(2, max_in_flight=1)
     first = office.create("a")
     assert office.where(office.create("b")) == 1
@@ -112,6 +117,7 @@ def test_a_named_lane_stays_on_its_connection() -> None:
 
 
 def test_the_default_lane_is_one_lane_for_the_whole_session() -> None:
+    """P-POOL-5."""
     office = Office(2, max_in_flight=1)
     office.create(None)
     assert office.where(office.create("b")) == 1
@@ -120,6 +126,7 @@ def test_the_default_lane_is_one_lane_for_the_whole_session() -> None:
 
 @pytest.mark.parametrize("dialect", [NO_LANES, UNKNOWN], ids=lambda dialect: dialect.name)
 def test_without_lanes_each_turn_has_a_connection_up_to_the_limit(dialect: Dialect) -> None:
+    """P-POOL-9, P-LANES-8."""
     office = Office(3, dialect)
     turns = [office.create() for _ in range(4)]
     assert [office.where(turn) for turn in turns] == [0, 1, 2, None]
@@ -141,7 +148,29 @@ def test_a_connection_that_is_being_opened_is_thought_to_take_as_many_as_the_las
     assert [connection.waiting for connection in opened] == [16, 1]
 
 
+def test_what_was_learned_of_lanes_and_names_and_memory_is_one_connections() -> None:
+    """P-POOL-13, P-DIALECT-8: the first is seen to have lanes, and what it remembers and counts is not the second's."""
+    office = Office(2, None, max_named_lanes=2)
+    office.announced = ""
+    turns = [office.create(lane) for lane in ("a", "b")]
+    first, second = office.wires
+    assert [office.where(turn) for turn in turns] == [0, 1], "it is not known whether there are lanes"
+    for wire in office.wires:
+        wire.hand(10**6)
+    first.receive(created("a", "r-1"))
+    assert (first.connection.slots, second.connection.slots) == (16, 1)
+    first.receive(completed("a", "r-1"))
+    office.update()
+    assert (first.connection.remembers("r-1"), second.connection.remembers("r-1")) == (True, False)
+    assert office.where(office.create("c")) == 0
+    late = office.create("d")
+    assert office.where(late) is None, "the first has no room for its name, and the second no slot"
+    office.run(turns[1], "r-2")
+    assert office.where(late) == 1, "the second has taken one name"
+
+
 def test_names_are_spread_over_the_connections() -> None:
+    """P-POOL-6, P-LANES-4."""
     office = Office(2, max_named_lanes=2)
     assert [office.where(office.create(lane)) for lane in "abcd"] == [0, 0, 1, 1]
     assert [wire.state for wire in office.wires] == [State.OPEN, State.OPEN]
@@ -150,6 +179,7 @@ def test_names_are_spread_over_the_connections() -> None:
 
 
 def test_the_connection_that_is_not_used_is_closed_but_not_the_last_one() -> None:
+    """P-POOL-11."""
     office = Office(2, max_idle=60.0, ping_interval=None)
     turns = [office.create() for _ in range(17)]
     office.now = 10.0
@@ -225,6 +255,7 @@ def begin(office: Office, turn: Turn, response_id: str) -> None:
 
 
 def test_connections_that_reach_their_age_together_are_each_replaced_by_one() -> None:
+    """P-POOL-1, P-POOL-10."""
     office = Office(2, max_in_flight=1, max_age=60.0, ping_interval=None)
     turns = [office.create(), office.create()]
     for number, turn in enumerate(turns):
@@ -246,6 +277,7 @@ def test_connections_that_reach_their_age_together_are_each_replaced_by_one() ->
 
 
 def test_only_the_connection_that_has_reached_its_age_is_replaced() -> None:
+    """P-POOL-10."""
     office = Office(2, max_in_flight=1, max_age=60.0, ping_interval=None)
     first = office.create()
     office.now = 30.0
@@ -278,6 +310,7 @@ def test_the_age_of_a_connection_counts_from_when_it_was_open() -> None:
 
 @pytest.mark.parametrize("connections", [0, -1, 1.5, True])
 def test_how_many_connections_is_a_whole_number_from_one(connections: Any) -> None:
+    """P-POOL-1."""
     with pytest.raises((UserError, TypeError)):
         SessionOptions(connections=connections)
 
@@ -289,9 +322,13 @@ def refused(lane: str | None, **error: Any) -> bytes:
     return event("error", status=400, stream_id=lane, error={"message": "no", **error})
 
 
+@pytest.mark.parametrize("attempts", [5, 0])
 @pytest.mark.parametrize("error", [{"param": "stream_id"}, {"code": "invalid_stream_id"}], ids=str)
-def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again(error: dict[str, str]) -> None:
-    office = Office(1)
+def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again(
+    error: dict[str, str], attempts: int
+) -> None:
+    """P-DIALECT-10, P-DIALECT-11, R-RECOVER-15, R-RECOVER-6, R-RECOVER-16."""
+    office = Office(1, recovery=RecoveryPolicy(attempts=attempts))
     turn = office.create()
     (wire,) = office.wires
     assert [request["stream_id"] for request in wire.sent()] == ["auto-1"]
@@ -302,7 +339,20 @@ def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again
     assert second.phase is Phase.LANE_WAIT, "there are no lanes"
     wire.receive(created(), completed())
     assert turn.phase is Phase.DONE
+    assert turn.repetitions == []
     assert office.session.stats.repeated == 1
+
+
+def test_a_name_is_dropped_once() -> None:
+    """R-RECOVER-15."""
+    office = Office(1)
+    turn = office.create()
+    (wire,) = office.wires
+    for _ in range(2):
+        assert not turn.ended
+        wire.hand()
+        wire.receive(refused(turn.lane, param="stream_id"))
+    assert turn.ended
 
 
 @pytest.mark.parametrize(
@@ -315,6 +365,7 @@ def test_a_name_that_was_added_and_is_refused_is_dropped_and_the_turn_goes_again
     ids=str,
 )
 def test_any_other_refusal_is_the_callers(lane: AnyLane, error: dict[str, str]) -> None:
+    """P-DIALECT-11, R-RECOVER-15."""
     office = Office(1)
     turn = office.create(lane)
     office.wires[0].hand()
@@ -340,6 +391,7 @@ def leave(office: Office, turn: Turn) -> None:
 
 
 def test_a_lane_that_its_browser_left_is_free_at_once_on_another_connection() -> None:
+    """P-POOL-5, P-POOL-14."""
     office = Office(2)
     left, _ = handed(office, "a", "b")
     leave(office, left)
@@ -351,6 +403,7 @@ def test_a_lane_that_its_browser_left_is_free_at_once_on_another_connection() ->
 
 
 def test_turns_that_wait_for_a_lane_go_elsewhere_when_the_turn_before_them_is_left() -> None:
+    """P-POOL-14."""
     office = Office(2)
     left, _, second, third = handed(office, "a", "b", "a", "a")
     other = office.create("b")
@@ -362,6 +415,7 @@ def test_turns_that_wait_for_a_lane_go_elsewhere_when_the_turn_before_them_is_le
 
 
 def test_with_one_connection_a_turn_waits_for_the_end_of_the_one_that_was_left() -> None:
+    """P-POOL-7."""
     office = Office(1)
     left, _, second = handed(office, "a", "b", "a")
     leave(office, left)
@@ -373,6 +427,7 @@ def test_with_one_connection_a_turn_waits_for_the_end_of_the_one_that_was_left()
 
 @pytest.mark.parametrize(("stored", "connection"), [(True, 1), (False, 0)], ids=["stored", "not stored"])
 def test_what_is_in_the_memory_of_a_connection_only_is_waited_for_there(stored: bool, connection: int) -> None:
+    """P-POOL-4."""
     office = Office(2)
     office.run(office.create("a", store=stored), "r-1")
     left, _ = handed(office, "a", "b", previous_response_id="r-1")
@@ -388,6 +443,7 @@ def test_what_is_in_the_memory_of_a_connection_only_is_waited_for_there(stored: 
 def test_a_continuation_that_waits_for_a_slot_does_not_wait_for_one_of_a_turn_that_was_left(
     stored: bool, connection: int
 ) -> None:
+    """P-POOL-4, P-POOL-14."""
     office = Office(2, max_in_flight=2)
     office.run(office.create("a", store=stored), "r-1")
     left, _ = handed(office, AUTO, AUTO)
@@ -407,6 +463,7 @@ def test_without_lanes_a_turn_that_was_left_holds_up_one_connection_only() -> No
 
 
 def test_a_lane_that_was_left_everywhere_holds_up_nobody_else() -> None:
+    """P-POOL-14, P-POOL-15."""
     office = Office(2, max_in_flight=3)
     handed(office, "b", AUTO)
     for _ in range(2):
@@ -423,6 +480,7 @@ def test_a_lane_that_was_left_everywhere_holds_up_nobody_else() -> None:
 
 
 def test_a_turn_that_names_a_busy_lane_and_continues_on_another_connection_waits_for_the_lane() -> None:
+    """P-POOL-2, P-POOL-3, P-LANES-1."""
     office = Office(2, max_in_flight=1)
     office.run(office.create("a"), "r-1")
     (stays,) = handed(office, "b")

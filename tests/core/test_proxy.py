@@ -45,6 +45,7 @@ PLAIN = Endpoint("ws://localhost:8080/v1/responses")
     ],
 )
 def test_the_environment_chooses(environment: dict[str, str], secure: str | None, plain: str | None):
+    """P-CONN-17."""
     chosen = [choose_proxy("env", place, environment) for place in (SECURE, PLAIN)]
     assert [proxy and str(proxy) for proxy in chosen] == [secure, plain]
 
@@ -105,6 +106,7 @@ HOSTS = {
     ],
 )
 def test_no_proxy_names_what_is_connected_to_directly(no_proxy: str, direct: str):
+    """P-CONN-17."""
     environment = {"ALL_PROXY": "http://p:1", "NO_PROXY": no_proxy}
     chosen = {name: choose_proxy("env", Endpoint(url), environment) for name, url in HOSTS.items()}
     assert {name for name, proxy in chosen.items() if proxy is None} == set(direct.split())
@@ -135,6 +137,7 @@ SECRET = "geheim"
     ],
 )
 def test_credentials_go_to_the_proxy_and_nowhere_else(url: str, credentials: str):
+    """P-CONN-17."""
     for proxy in (choose_proxy(url, SECURE, {}), choose_proxy("env", SECURE, {"HTTPS_PROXY": url})):
         assert proxy is not None
         encoded = base64.b64encode(credentials.encode()).decode()
@@ -159,6 +162,7 @@ def test_credentials_go_to_the_proxy_and_nowhere_else(url: str, credentials: str
     ],
 )
 def test_credentials_go_to_the_socks_proxy_and_nowhere_else(url: str, username: str, password: str):
+    """P-CONN-17."""
     for proxy in (choose_proxy(url, SECURE, {}), choose_proxy("env", SECURE, {"ALL_PROXY": url})):
         assert isinstance(proxy, SocksProxy)
         assert (proxy.username, proxy.password, proxy.secure) == (username, password, False)
@@ -188,6 +192,7 @@ def test_what_a_socks_proxy_cannot_be_told_is_refused_without_telling_it(url: st
 
 
 def test_no_proxy_leads_to_a_socket_of_this_machine():
+    """P-CONN-18."""
     place = endpoint("unix:/s")
     assert choose_proxy("env", place, {"ALL_PROXY": "http://p:1"}) is None
     assert choose_proxy(None, place, {}) is None
@@ -243,6 +248,7 @@ def test_a_tunnel_always_names_host_and_port(url: str, authority: str):
 
 @pytest.mark.parametrize("pieces", [1, 5, 1000])
 def test_a_tunnel_leads_through_once_the_proxy_has_said_yes(pieces: int):
+    """P-CONN-17."""
     tunnel = Proxy("p", 1, False).tunnel(SECURE)
     said = b"HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n"
     size = max(1, len(said) // pieces)

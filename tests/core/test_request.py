@@ -262,6 +262,7 @@ def test_A11_the_user_agent_is_of_this_version() -> None:
 
 
 def test_A12_the_frame_has_the_body_and_the_transport_has_the_rest() -> None:
+    """P-CLIENT-2."""
     kwargs = built_with(
         extra_body={"type": "x", "stream": False, "model": "m2", "service_tier": "flex", "gone": openai.not_given},
         extra_query={"q": "1"},
@@ -458,6 +459,7 @@ ESCAPED = "/%C3%BC%20%25zz/responses?q=%C3%BC"
 def test_A14_a_base_url_of_any_kind_becomes_a_place_to_connect_to(
     base: str, secure: bool, host: str, port: int, authority: str, target: str
 ) -> None:
+    """P-CONN-1."""
     place = endpoint(base)
     assert (place.secure, place.host, place.port, place.authority, place.target) == (
         secure,
@@ -720,6 +722,7 @@ def test_A16_what_is_no_time_is_refused(wrong: Any) -> None:
 
 
 def test_a_body_goes_out_as_given_but_for_stream_and_background() -> None:
+    """P-CLIENT-1, P-CLIENT-2, P-CLIENT-3."""
     body = {"model": "m", "input": "Hi", "temperature": None, "generate": False, "store": openai.omit}
     given_body = {**body, "stream": True, "background": False, "type": "response.create"}
     before = dict(given_body)
@@ -731,6 +734,7 @@ def test_a_body_goes_out_as_given_but_for_stream_and_background() -> None:
         "generate": False,
     }
     assert given_body == before
+    assert response_create({"background": None}) == {"type": "response.create"}
     assert response_create({"background": True}) == {"type": "response.create", "background": True}
     assert response_create(body, stream_id="a-Z_0.9")["stream_id"] == "a-Z_0.9"
     assert response_create({"stream_id": "x"})["stream_id"] == "x"
@@ -749,12 +753,14 @@ def test_a_body_goes_out_as_given_but_for_stream_and_background() -> None:
     ],
 )
 def test_a_body_that_this_transport_does_not_take_is_refused(body: dict[str, Any], advice: str) -> None:
+    """P-CLIENT-1."""
     with pytest.raises(UserError, match=advice):
         response_create(body, stream_id="a")
 
 
 @pytest.mark.parametrize("wrong", ["", "a b", "ä", "x" * 257, "a\n", 3, b"a"])
 def test_a_stream_id_that_the_server_would_refuse_is_refused_here(wrong: Any) -> None:
+    """P-EVENT-7."""
     for make in (lambda: response_create({}, stream_id=wrong), lambda: prepare({"extra_body": {"stream_id": wrong}})):
         with pytest.raises(InvalidStreamIdError, match="write 1 to 256 characters of A-Z"):
             make()

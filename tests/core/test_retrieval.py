@@ -33,6 +33,11 @@ from turnwire.sansio.http._retrieval import LONGEST_ID
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import Cause, RecoveryPolicy
 from turnwire.sansio.replay._meaning import RETRIEVE
+from turnwire.sansio.retries import (
+    provider_managed_retries_disabled,
+    retries_allowed,
+    websocket_pre_event_retries_disabled,
+)
 from turnwire.sansio.retrieval import retrieve, retrieve_events
 from turnwire.sansio.server import (
     Problem,
@@ -100,7 +105,9 @@ class Service:
         self.answers = list(answers)
         self.requests: list[h11.Request] = []
         options = {"transport": "http", "recovery": RecoveryPolicy(initial_delay=0.5), **options}
-        self.session = ResponsesSession(options=SessionOptions(**options), random_bytes=steady)
+        self.session = ResponsesSession(
+            options=SessionOptions(**options), random_bytes=steady, retries_allowed=retries_allowed
+        )
 
     # What a flow asks of a runtime.
 
@@ -184,6 +191,7 @@ def numbers(events: list[Any]) -> list[int | None]:
 
 
 def test_the_request_is_a_get_of_the_id_below_the_endpoint() -> None:
+    """P-RETRIEVE-1, P-RETRIEVE-2."""
     service = Service(answer(response()), streamed(lifecycle("completed")), streamed(lifecycle("completed", 8)))
     service.retrieve()
     service.events(include=["a.b", "c&d=e"])
@@ -212,6 +220,7 @@ def test_the_request_is_a_get_of_the_id_below_the_endpoint() -> None:
     ],
 )
 def test_an_id_stays_within_its_segment(response_id: str, segment: str) -> None:
+    """P-RETRIEVE-3."""
     place = endpoint("http://h.test")
     request = Retrieval(response_id, timeouts=Timeouts(), now=0.0).request(place)
     assert request.target.decode() == f"/responses/{segment}"
@@ -234,6 +243,7 @@ def test_an_id_stays_within_its_segment(response_id: str, segment: str) -> None:
     ids=lambda each: f"{each[:9]!r}-{len(each)}",
 )
 def test_an_id_that_no_response_has_is_refused_before_anything_is_sent(response_id: str) -> None:
+    """P-RETRIEVE-3."""
     service = Service()
     with pytest.raises(UserError) as caught:
         service.retrieve(response_id)
@@ -274,6 +284,7 @@ def test_a_retrieval_shows_no_more_than_its_id() -> None:
     "status", ["queued", "in_progress", "completed", "failed", "incomplete", "cancelled", "new", None]
 )
 def test_a_response_is_given_whatever_its_status(status: str | None) -> None:
+    """P-RETRIEVE-1."""
     body = response(status, usage={"input_tokens": 1}, error={"code": "x", "message": "y"}, tomorrow=[1])
     found = Service(answer(body)).retrieve()
     assert (found.status, found.id, found.output_text) == (status, "resp_1", "Hi.")
@@ -281,10 +292,12 @@ def test_a_response_is_given_whatever_its_status(status: str | None) -> None:
 
 
 def test_a_response_without_its_id_is_the_one_that_was_asked_for() -> None:
+    """P-RETRIEVE-5."""
     assert Service(answer({"status": "completed", "output": []})).retrieve().id == "resp_1"
 
 
 def test_the_connection_is_kept_and_no_turn_is_counted() -> None:
+    """P-RETRIEVE-4."""
     service = Service(*[answer(response("in_progress"))] * 3)
     for _ in range(3):
         service.retrieve()
@@ -311,6 +324,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_an_answer_that_is_not_this_response_is_an_error_at_once(case: str) -> None:
+    """P-RETRIEVE-5."""
     data, text = BAD[case]
     error = Service(data).fails()
     assert error.cause is Cause.PROTOCOL
@@ -325,6 +339,7 @@ def test_a_status_of_a_wrong_type_is_read_as_missing() -> None:
 
 
 def test_an_answer_that_is_too_large_is_cut_off() -> None:
+    """P-RETRIEVE-5."""
     large = answer(response(metadata={"x": "y" * 5000}))
     packed = answer(gzip.compress(b" " * 10_000_000), Content_Encoding="gzip")
     for data in (large, packed):
@@ -353,6 +368,7 @@ def test_a_body_without_an_end_is_waited_for_no_longer_than_the_deadline() -> No
 
 
 def test_a_response_that_is_not_there_says_what_that_means() -> None:
+    """P-RETRIEVE-7."""
     data = refused(404, "Response with id 'resp_1' not found.", headers={"x_request_id": "req_1"})
     error = Service(data).fails(ResponseNotFoundError)
     assert (error.status, error.request_id, error.cause) == (404, "req_1", Cause.ERROR_FRAME)
@@ -363,6 +379,7 @@ def test_a_response_that_is_not_there_says_what_that_means() -> None:
 
 @pytest.mark.parametrize("status", [300, 301, 400, 401, 403, 405, 410, 422])
 def test_an_error_that_will_not_pass_is_not_repeated(status: int) -> None:
+    """R-RETRIEVE-1."""
     service = Service(refused(status, code="wrong"))
     error = service.fails()
     assert (error.status, error.code, len(service.requests)) == (status, "wrong", 1)
@@ -371,6 +388,7 @@ def test_an_error_that_will_not_pass_is_not_repeated(status: int) -> None:
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_an_error_that_may_pass_is_repeated(status: int) -> None:
+    """R-RETRIEVE-1."""
     service = Service(answer(b"<html>", status, "text/html"), refused(status), answer(response()))
     assert service.retrieve().status == "completed"
     assert len(service.requests) == 3
@@ -379,10 +397,12 @@ def test_an_error_that_may_pass_is_repeated(status: int) -> None:
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "usage_limit_reached"])
 def test_a_budget_that_is_used_up_is_not_waited_for(code: str) -> None:
+    """P-DEFAULT-9, R-RETRIEVE-1."""
     assert Service(refused(429, code=code, headers={"retry_after": "1"})).fails().code == code
 
 
 def test_the_server_says_how_long_to_wait() -> None:
+    """R-RETRIEVE-1."""
     service = Service(refused(503, headers={"retry_after": "30"}), answer(response()))
     service.retrieve()
     assert service.now == 130.0
@@ -392,26 +412,70 @@ def test_the_server_says_how_long_to_wait() -> None:
 
 
 def test_it_fails_after_as_many_attempts_as_the_policy_says() -> None:
+    """R-RETRIEVE-1."""
     service = Service(*[refused(503)] * 3, recovery=RecoveryPolicy(attempts=2))
     assert service.fails().status == 503
     assert len(service.requests) == 3
 
 
 def test_the_policy_may_refuse() -> None:
+    """R-RETRIEVE-1."""
     asked: list[TurnError] = []
     policy = RecoveryPolicy(should_repeat=lambda failure: bool(asked.append(failure)))
     assert Service(refused(503), recovery=policy).fails().status == 503
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
+def test_whoever_repeats_by_himself_gets_the_first_failure(switch: Any) -> None:
+    """R-RETRIEVE-1, by R-RECOVER-10."""
+    with switch():
+        assert Service(refused(503)).fails().status == 503
+
+
+def test_it_is_not_repeated_where_the_wait_would_pass_its_deadline() -> None:
+    """R-RETRIEVE-1, by R-RECOVER-8."""
+    service = Service(refused(503, headers={"retry_after": "9"}))
+    assert service.fails(timeouts=Timeouts(total=8.0)).status == 503
+    assert service.now == 100.0
+
+
+def test_while_it_waits_to_be_repeated_turns_go_on_and_connections_are_opened() -> None:
+    """R-RETRIEVE-2."""
+    service = Service(refused(503, headers={"retry_after": "9"}), transport="websocket")
+    retrieval = service.submit(service.retrieval())
+    service.serve()
+    assert (retrieval.ended, retrieval.connection) == (False, None)
+    turn = service.session.create({"input": "x"}, lane=AUTO, now=service.now)
+    assert service.session.wants_connection(service.now)
+    assert turn.connection is None
+    connection = service.session.open(ENDPOINT, service.now)
+    assert (turn.connection, retrieval.connection, retrieval.ended) == (connection, None, False)
+
+
+def test_what_happens_to_it_changes_no_turn() -> None:
+    """R-RETRIEVE-4."""
+    before = failure_of(lifecycle("created", 0))
+    evidence = before.evidence
+    error = Service(Cut(), Cut(), recovery=RecoveryPolicy(attempts=1, initial_delay=0.0)).fails()
+    assert not isinstance(error, TurnError)
+    assert not {"verdict", "evidence", "unsafe_to_replay"} & set(dir(error))
+    assert before.evidence is evidence
+    assert evidence.verdict is Verdict.UNSAFE
+
+
 def test_a_connection_that_breaks_costs_nothing_but_time() -> None:
-    """Before the answer, in its head, and in its body: a GET may be repeated (REPLAY.md, "Retrieval")."""
+    """R-RETRIEVE-1, R-RECOVER-16.
+
+    Before the answer, in its head, and in its body: a GET may be repeated (REPLAY.md, "Retrieval").
+    """
     service = Service(Cut(), Cut(b"HTTP/1.1 200"), cut(), answer(response()))
     assert service.retrieve().status == "completed"
     assert len(service.requests) == 4
 
 
 def test_a_server_that_cannot_be_reached_is_tried_again() -> None:
+    """R-RETRIEVE-1."""
     service = Service(answer(response()))
     retrieval = service.submit(service.retrieval())
     service.session.transport_failed(service.session.open(ENDPOINT, service.now), "refused", service.now)
@@ -446,6 +510,7 @@ def service_turn(steps: Steps[Any, Any]) -> Turn:
 
 @pytest.mark.parametrize("timeouts", [Timeouts(receive=3.0), Timeouts(total=3.0)])
 def test_a_deadline_is_a_timeout_error(timeouts: Timeouts) -> None:
+    """P-RETRIEVE-7."""
     error = Service(b"HTTP/1.1 200 X\r\n").fails(RetrievalTimeoutError, timeouts=timeouts)
     assert isinstance(error, TimeoutError)
     assert error.cause is Cause.TIMEOUT
@@ -461,6 +526,7 @@ def test_closing_the_session_ends_it() -> None:
 
 
 def test_a_redirect_is_followed_for_this_request_only() -> None:
+    """P-RETRIEVE-5."""
     moved = answer(b"", 307, Location="/v2/responses/there?x=y")
     service = Service(moved, refused(503), answer(response()), answer(response()))
     service.retrieve()
@@ -478,7 +544,7 @@ def test_a_redirect_is_followed_for_this_request_only() -> None:
 
 
 def test_the_events_after_a_number_come_once_each() -> None:
-    """A server that does not know ``starting_after`` begins with the first."""
+    """P-RETRIEVE-6: A server that does not know ``starting_after`` begins with the first."""
     all_of_them = [
         lifecycle("created", 0),
         delta(1),
@@ -495,6 +561,7 @@ def test_the_events_after_a_number_come_once_each() -> None:
 
 
 def test_the_event_that_ends_the_response_comes_whatever_its_number() -> None:
+    """P-RETRIEVE-6."""
     assert numbers(Service(streamed(delta(0), lifecycle("completed", 1))).events(starting_after=9)) == [1]
 
 
@@ -512,6 +579,7 @@ def test_a_response_without_output_is_completed_only_from_a_stream_that_is_whole
 
 
 def test_a_stream_that_is_cut_goes_on_where_it_stopped() -> None:
+    """R-RETRIEVE-3."""
     service = Service(
         cut(lifecycle("created", 0), delta(1)),
         cut(delta(2)),
@@ -533,6 +601,7 @@ def test_a_stream_that_fails_says_where_to_go_on() -> None:
 
 
 def test_a_server_without_streams_gives_the_response_if_it_has_ended() -> None:
+    """P-RETRIEVE-6."""
     events = Service(answer(response())).events(starting_after=7)
     assert [(event.type, event.response.output_text) for event in events] == [("response.completed", "Hi.")]
     error = Service(answer(response("in_progress"))).fails(stream=True, starting_after=7)
@@ -561,6 +630,7 @@ def test_an_error_in_the_stream_ends_it() -> None:
 
 
 def test_events_that_came_before_do_not_keep_a_stream_alive() -> None:
+    """P-RETRIEVE-6."""
     service = Service()
     retrieval = service.submit(service.retrieval(stream=True, starting_after=9, timeouts=Timeouts(receive=2.0)))
     connection = service.session.open(ENDPOINT, service.now)
@@ -599,6 +669,7 @@ def test_leaving_a_stream_ends_its_connection() -> None:
 
 @pytest.mark.parametrize("transport", ["websocket", "auto", "http"])
 def test_it_goes_over_http_beside_whatever_there_is(transport: Any) -> None:
+    """P-RETRIEVE-4."""
     service = Service(answer(response()), transport=transport)
     if transport != "http":
         first = service.session.open(ENDPOINT, service.now)
@@ -612,7 +683,10 @@ def test_it_goes_over_http_beside_whatever_there_is(transport: Any) -> None:
 
 
 def test_retrievals_and_turns_do_not_wait_for_each_other() -> None:
-    """One slot of each kind: what waits for the one does not hold up what waits for the other."""
+    """P-RETRIEVE-4.
+
+    R-RETRIEVE-2. One slot of each kind: what waits for the one does not hold up what waits for the other.
+    """
     service = Service(transport="websocket", max_in_flight=1)
     turn = service.session.create({"input": "x"}, lane=AUTO, now=service.now)
     retrievals = [service.submit(service.retrieval(f"resp_{number}")) for number in range(3)]
@@ -664,6 +738,7 @@ def test_an_idle_websocket_is_not_closed_because_of_a_retrieval() -> None:
 
 
 def test_a_turn_in_the_background_goes_over_http() -> None:
+    """P-CLIENT-3."""
     service = Service(transport="auto")
     turn = service.session.create({"input": "x", "background": True}, lane=AUTO, now=service.now)
     connection = service.session.open(ENDPOINT, service.now)
@@ -692,6 +767,7 @@ def failure_of(*events: Event, **body: Any) -> TurnError:
 
 
 def test_the_failure_of_a_turn_leads_to_its_response() -> None:
+    """P-RETRIEVE-8."""
     error = failure_of(lifecycle("created", 0), delta(1), delta(2))
     assert (error.verdict, error.response_id, error.sequence_number) == (Verdict.UNSAFE, "resp_1", 2)
     assert f" — {RETRIEVE}" in str(error)
@@ -700,6 +776,7 @@ def test_the_failure_of_a_turn_leads_to_its_response() -> None:
 
 
 def test_no_failure_leads_to_what_is_not_stored_or_has_no_id() -> None:
+    """P-RETRIEVE-8."""
     for error in (failure_of(lifecycle("created", 0), store=False), failure_of(delta(0)), failure_of()):
         assert error.verdict is Verdict.UNSAFE
         assert RETRIEVE not in str(error)

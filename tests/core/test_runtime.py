@@ -276,6 +276,7 @@ def test_a_turn_that_exists_is_submitted() -> None:
 
 
 def test_what_has_arrived_is_read_before_a_turn_begins() -> None:
+    """P-START-12."""
     runtime = connected()
     runtime.arriving = [WebSocket(client=False).close(1001)]
     runtime.create({"input": "x"}, None, None)
@@ -284,6 +285,7 @@ def test_what_has_arrived_is_read_before_a_turn_begins() -> None:
 
 
 def test_reading_ahead_ends_when_nothing_is_left_or_after_so_many_reads() -> None:
+    """P-START-12."""
     runtime = connected()
     ping = WebSocket(client=False).ping(b"")
     runtime.arriving = [ping, ping]

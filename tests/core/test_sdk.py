@@ -333,6 +333,7 @@ def random_objects(model: Any) -> st.SearchStrategy[Any]:
 @settings(deadline=None, max_examples=examples(400), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_event(data: st.DataObject):
+    """P-FIELD-5."""
     api = data.draw(st.sampled_from(sorted(UNIONS)))
     model = data.draw(st.sampled_from(MODELS[api]))
     compare(encoded(data.draw(messages(model))), UNIONS[api])
@@ -452,6 +453,7 @@ def test_where_the_sdk_raises_the_object_is_made_of_what_it_can_take(text: bytes
     ],
 )
 def test_nothing_that_was_delivered_makes_it_raise(members: bytes):
+    """P-FIELD-5."""
     for kind in EVENT_TYPES:
         event = decode_event(b'{"type":"%b",%b}' % (kind.encode(), members))
         assert event.to_openai() is not None

@@ -205,6 +205,7 @@ def test_a_parsed_request_that_is_no_upgrade_is_handed_back() -> None:
 def test_a_message_that_is_no_client_event_is_answered_and_the_connection_goes_on(
     client: Client, text: str, code: str, param: str | None, lane: str | None
 ) -> None:
+    """P-CLIENT-7, P-EVENT-6."""
     client.text(text)
     frame = client.error()
     assert (frame["status"], frame["error"]["code"], frame["error"]["param"]) == (400, code, param)
@@ -216,6 +217,7 @@ def test_a_message_that_is_no_client_event_is_answered_and_the_connection_goes_o
 
 @pytest.mark.parametrize("stream_id", ["", "a b", "a" * 257, "ä", "a\n", 1, [], {}, True])
 def test_an_invalid_stream_id_is_refused_without_a_stream_id(client: Client, stream_id: object) -> None:
+    """P-EVENT-5, P-EVENT-6."""
     client.create(stream_id=stream_id)
     frame = client.error()
     assert (frame["error"]["code"], frame["error"]["param"]) == ("invalid_stream_id", "stream_id")
@@ -225,6 +227,7 @@ def test_an_invalid_stream_id_is_refused_without_a_stream_id(client: Client, str
 
 @pytest.mark.parametrize("stream_id", ["a", "A-b_c.9", "x" * 256])
 def test_a_valid_stream_id_is_echoed_in_each_event(client: Client, stream_id: str) -> None:
+    """P-EVENT-2."""
     complete(client.run(stream_id=stream_id), "resp_1")
     assert [event["stream_id"] for event in client.read()] == [stream_id] * 2
 

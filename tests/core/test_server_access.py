@@ -71,6 +71,7 @@ def asks(*headers: tuple[str, str], access: Access | None = None) -> str | None:
     ],
 )
 def test_which_hosts_are_its_own(code: str | None, host: str) -> None:
+    """P-SERVER-3."""
     assert asks(("host", host)) == code
 
 
@@ -90,6 +91,7 @@ def test_a_request_of_http_1_0_may_have_no_host() -> None:
     ],
 )
 def test_which_hosts_are_its_own_by_its_options(access: Access, own: list[str], foreign: list[str]) -> None:
+    """P-SERVER-3."""
     assert [asks(("host", host), access=access) for host in own] == [None] * len(own)
     assert [asks(("host", host), access=access) for host in foreign] == ["foreign_host"] * len(foreign)
     assert asks(("host", "user@localhost"), access=access) == "invalid_host"
@@ -125,6 +127,7 @@ FOREIGN_ORIGINS = [
     [*((None, origin) for origin in OWN_ORIGINS), *(("foreign_origin", origin) for origin in FOREIGN_ORIGINS)],
 )
 def test_which_origins_may_use_it(code: str | None, origin: str) -> None:
+    """P-SERVER-4."""
     assert asks(("host", "localhost"), ("origin", origin)) == code
 
 
@@ -152,6 +155,7 @@ def test_which_origins_may_use_it(code: str | None, origin: str) -> None:
     ],
 )
 def test_which_origins_may_use_it_by_its_options(access: Access, host: str, may: list[str], may_not: list[str]) -> None:
+    """P-SERVER-4."""
     for origin in may:
         assert asks(("host", host), ("origin", origin), access=access) is None, origin
     for origin in may_not:

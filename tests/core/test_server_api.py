@@ -289,7 +289,7 @@ def test_tokens_are_counted_without_a_turn() -> None:
 
 
 def test_a_compaction_keeps_the_messages_of_the_user() -> None:
-    """P-HTTP-7."""
+    """P-CONT-8, P-HTTP-7."""
     api = Api()
     api.respond("resp_1", input="a b c")
     body = {"model": "m", "input": [{"role": "user", "content": "x"}, CALL, OUTPUT], "previous_response_id": "resp_1"}

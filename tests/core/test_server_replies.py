@@ -89,6 +89,7 @@ EVERY: list[Any] = [
 
 @pytest.mark.parametrize("part", [*EVERY, EVERY, []], ids=repr)
 def test_each_part_gives_the_events_of_the_api_with_their_indices(part: Any) -> None:
+    """P-SCRIPT-1."""
     made = events(part)
     adopted, gathered = [], OutputItems()
     for number, event in enumerate(made):
@@ -115,6 +116,7 @@ def test_each_part_gives_the_events_of_the_api_with_their_indices(part: Any) -> 
 
 @pytest.mark.parametrize("part", EVERY, ids=repr)
 def test_the_deltas_joined_are_what_is_done(part: Any) -> None:
+    """P-SCRIPT-1."""
     texts: dict[str, str] = {}
     for event in events(part):
         kind, _, step = event["type"].rpartition(".")
@@ -127,6 +129,7 @@ def test_the_deltas_joined_are_what_is_done(part: Any) -> None:
 
 
 def test_the_order_of_events_of_an_item() -> None:
+    """P-SCRIPT-1."""
     message = ["output_item.added", "content_part.added", "content_part.done", "output_item.done"]
     assert kinds("") == [*message[:2], "output_text.done", *message[2:]]
     annotated = ["output_text.delta", "output_text.annotation.added", "output_text.done"]
@@ -280,6 +283,7 @@ def asked(text: str = "", **fields: Any) -> Asked:
 
 
 def test_a_list_gives_each_request_the_next_reply_and_then_says_which_request_found_none() -> None:
+    """P-SCRIPT-2, P-SCRIPT-4."""
     script = Script(["one", Call("f")])
     assert [script.take(asked()).reply for _ in range(2)] == [Reply("one"), Reply(Call("f"))]
     assert script.left == 0
@@ -293,6 +297,7 @@ def test_a_list_gives_each_request_the_next_reply_and_then_says_which_request_fo
 
 
 def test_a_reply_that_is_put_back_is_given_to_the_request_that_repeats() -> None:
+    """P-SCRIPT-3."""
     script = Script(["one", Attempts(["two", "three"]), "four"])
     first, second = script.take(asked()), script.take(asked())
     script.put_back(second)

@@ -45,6 +45,7 @@ def message(content: Any = "x", **fields: Any) -> dict[str, Any]:
         {"model": None, "prompt": {"id": "p"}},
         {"input": None, "previous_response_id": "resp_1"},
         {"input": None, "generate": False},
+        {"model": "no-such-model", "reasoning": {"effort": "high"}},
         {"temperature": 2, "top_p": 0.0, "top_logprobs": 20, "max_output_tokens": 16, "max_tool_calls": None},
         {"truncation": "auto", "service_tier": "flex"},
         {"metadata": {"k" * 64: "v" * 512}},
@@ -62,6 +63,7 @@ def message(content: Any = "x", **fields: Any) -> dict[str, Any]:
     ids=json.dumps,
 )
 def test_what_the_api_takes_is_taken(body: dict[str, Any]) -> None:
+    """P-STRICT-7."""
     assert strictly(**body) is None
 
 

@@ -135,6 +135,7 @@ def test_a_session_may_open_a_connection_before_it_has_a_turn() -> None:
 
 
 def test_there_is_one_connection_at_a_time() -> None:
+    """P-POOL-1."""
     desk = Desk()
     desk.open()
     with pytest.raises(UserError, match="has its connections") as caught:
@@ -154,6 +155,7 @@ def test_the_next_turn_after_a_loss_opens_a_fresh_connection() -> None:
 
 
 def test_a_session_has_defaults() -> None:
+    """P-CONN-8."""
     session = ResponsesSession()
     assert session.options.max_age == 3300.0
     session.update(0.0, *session.pool)
@@ -165,6 +167,7 @@ def test_a_session_has_defaults() -> None:
 
 
 def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
+    """R-RECOVER-1, R-RECOVER-2, R-RECOVER-9, R-VISIBLE-2."""
     desk = Desk()
     first, second = desk.create("a"), desk.create("a")
     other = desk.create("b")
@@ -185,6 +188,7 @@ def test_a_turn_that_was_not_handed_whole_is_repeated_unseen() -> None:
 
 
 def test_a_turn_is_repeated_as_often_as_the_policy_says() -> None:
+    """R-RECOVER-2, R-RECOVER-6."""
     desk = Desk(recovery=RecoveryPolicy(attempts=2, initial_delay=0.0))
     turn = desk.create()
     for _ in range(2):
@@ -211,6 +215,7 @@ def lost_in(phase: Phase, **body: Any) -> tuple[Desk, Turn, Wire]:
 
 @pytest.mark.parametrize(("phase", "verdict"), [(Phase.AWAIT, AMBIGUOUS), (Phase.STREAM, UNSAFE)])
 def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Verdict) -> None:
+    """R-RECOVER-1, R-RECOVER-5, R-RECOVER-13."""
     desk, turn, wire = lost_in(phase)
     desk.lose(wire)
     failed(turn, Cause.EOF, phase, verdict)
@@ -218,6 +223,7 @@ def test_a_turn_that_was_handed_whole_is_not_repeated(phase: Phase, verdict: Ver
 
 
 def test_an_ambiguous_turn_is_repeated_if_the_caller_opted_in_and_it_is_stateless() -> None:
+    """R-RECOVER-5."""
     policy = {"repeat_ambiguous_stateless": True}
     desk, turn, wire = lost_in(Phase.AWAIT, policy=policy)
     desk.lose(wire)
@@ -275,6 +281,7 @@ def test_a_refused_repetition_of_an_ambiguous_attempt_is_ambiguous_and_not_repea
 
 
 def test_what_a_turn_may_spend_on_repetitions_counts_from_its_first_failure() -> None:
+    """R-RECOVER-8, R-RECOVER-11."""
     desk = Desk(recovery=RecoveryPolicy(initial_delay=4.0, max_delay=4.0, budget=7.0))
     turn = desk.create()
     for _ in range(3):  # After 0, 2 and 4 seconds: each wait is of 2, half of what it may be.
@@ -300,6 +307,7 @@ def test_a_budget_of_nothing_allows_what_costs_no_time() -> None:
 
 
 def test_the_caller_is_asked_last_and_can_only_say_no() -> None:
+    """R-RECOVER-11."""
     asked: list[TurnError] = []
 
     def ask(failure: TurnError) -> bool:
@@ -330,6 +338,7 @@ def hush() -> bool:
 
 @pytest.mark.parametrize(("answer", "kind"), [(hush, "ValueError"), (later, "WrongTypeError")])
 def test_a_caller_that_raises_or_would_have_to_be_awaited_has_said_no(answer: Callable[[], Any], kind: str) -> None:
+    """R-RECOVER-11."""
     lines: list[tuple[object, ...]] = []
 
     class Log:
@@ -358,6 +367,7 @@ def test_what_is_asked_cannot_wait() -> None:
 
 
 def test_a_refused_turn_is_not_repeated() -> None:
+    """R-RECOVER-1."""
     desk, turn, wire = lost_in(Phase.AWAIT)
     wire.receive(event("error", status=400, error={"code": "previous_response_not_found"}))
     desk.update()
@@ -373,6 +383,7 @@ def test_a_refused_turn_is_not_repeated() -> None:
 
 
 def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -> None:
+    """R-RECOVER-7."""
     desk = Desk()
     late, left = desk.create("a", Timeouts(send=1.0)), desk.create("b")
     desk.open()
@@ -383,8 +394,35 @@ def test_a_turn_whose_deadline_passed_or_whose_consumer_left_is_not_repeated() -
     assert desk.session.stats.repeated == 0
 
 
+@pytest.mark.parametrize("end", ["silence", "a limit", "a deadline"])
+def test_what_ended_alone_is_not_repeated_whatever_the_policy_allows(end: str) -> None:
+    """R-RECOVER-7: the connection goes on, so nothing was lost with it."""
+    policy = RecoveryPolicy(repeat_ambiguous_stateless=True, initial_delay=0.0)
+    options = {"ping_interval": 1.0, "ping_timeout": None, "stall_timeout": 6.0} if end == "silence" else {}
+    desk = Desk(recovery=policy, max_buffered=5000, max_age=None, **options)
+    turn = desk.create("a", Timeouts(receive=6.0 if end == "a deadline" else None))
+    other = desk.create("b", Timeouts())
+    wire = desk.open()
+    wire.hand()
+    wire.receive(created("b"))
+    if end == "a limit":
+        wire.receive(*[event("vendor.note", stream_id="a", text="x" * 1000) for _ in range(4)])
+        turn.events.clear()
+    else:
+        desk.now = wire.now = desk.now + 5.9
+        wire.receive(delta("x", "b"))
+        other.events.clear()
+        while not turn.ended:
+            desk.pass_deadline()
+    desk.update()
+    cause = {"silence": Cause.STALLED, "a limit": Cause.PROTOCOL, "a deadline": Cause.TIMEOUT}[end]
+    failed(turn, cause, Phase.AWAIT, AMBIGUOUS)
+    assert (other.ended, wire.state, desk.session.stats.repeated) == (False, State.OPEN, 0)
+
+
 @pytest.mark.parametrize("switch", [provider_managed_retries_disabled, websocket_pre_event_retries_disabled])
 def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) -> None:
+    """R-RECOVER-10."""
     desk = Desk()
     with switch():
         turn = desk.create()
@@ -398,6 +436,7 @@ def test_callers_with_retries_of_their_own_switch_repetition_off(switch: Any) ->
 
 
 def test_the_http_client_is_told_by_one_of_the_switches() -> None:
+    """R-RECOVER-10."""
     assert not provider_retries_are_off()
     with websocket_pre_event_retries_disabled():
         assert not provider_retries_are_off()
@@ -407,6 +446,7 @@ def test_the_http_client_is_told_by_one_of_the_switches() -> None:
 
 
 def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
+    """P-DEFAULT-7, R-RECOVER-2, R-RECOVER-9."""
     desk = Desk(recovery=RecoveryPolicy(attempts=3, initial_delay=1.0, max_delay=3.0))
     desk.chance = 0.5
     turn = desk.create()
@@ -419,6 +459,7 @@ def test_a_repetition_waits_as_long_as_chance_and_the_policy_say() -> None:
 
 
 def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_after_it() -> None:
+    """R-RECOVER-9."""
     desk = Desk()
     first = desk.create("a")
     wire = desk.open()
@@ -430,6 +471,7 @@ def test_a_turn_that_is_repeated_keeps_its_place_before_the_turns_that_came_afte
 
 
 def test_a_connection_whose_names_are_used_up_is_replaced() -> None:
+    """P-LANES-4."""
     desk = Desk(max_named_lanes=2, dialect=OPENAI)
     kept = [desk.create(lane) for lane in "ab"]
     wire = desk.open()
@@ -480,6 +522,7 @@ def test_more_lanes_than_a_connection_takes_wait_for_the_one_after_it() -> None:
 
 
 def test_an_idle_connection_is_replaced_when_it_is_old() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     desk.create()
     wire = desk.open()
@@ -510,6 +553,7 @@ def test_a_connection_that_was_looked_at_before_it_was_open_is_replaced_as_well(
 
 
 def test_an_old_connection_finishes_what_runs_and_its_waiting_turns_go_to_the_next() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     running = desk.create("a")
     waiting = desk.create("a")
@@ -550,6 +594,7 @@ def test_a_connection_that_reached_its_age_while_nobody_looked_is_replaced() -> 
 
 
 def test_a_connection_whose_replacement_cannot_be_opened_goes_on() -> None:
+    """P-POOL-10."""
     desk = Desk(max_age=60.0)
     desk.create("a")
     wire = desk.open()
@@ -607,6 +652,7 @@ def test_a_connection_that_cannot_be_written_to_gives_its_turns_to_the_next() ->
 
 
 def test_when_the_server_announces_its_end_turns_that_wait_go_to_the_next_connection() -> None:
+    """R-RECOVER-3."""
     desk = Desk()
     refused, waiting = desk.create(), desk.create()
     wire = desk.open()
@@ -686,6 +732,7 @@ def test_only_so_many_turns_may_wait_for_a_connection() -> None:
 
 
 def test_a_name_is_refused_where_none_is_allowed() -> None:
+    """P-LANES-4."""
     desk = Desk(max_named_lanes=0)
     desk.create(None)
     with pytest.raises(LaneLimitError, match="max_named_lanes=0 allows none") as caught:
@@ -790,6 +837,7 @@ def test_a_session_that_is_closed_while_it_drains_is_closed() -> None:
 
 
 def test_the_end_of_a_busy_session_is_not_repaired() -> None:
+    """R-RECOVER-7."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
@@ -837,6 +885,7 @@ def limited(desk: Desk, wire: Wire, retry_after: str = "7", lane: str | None = N
 
 
 def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
+    """P-DEFAULT-8, R-RECOVER-4, R-RECOVER-9, R-RECOVER-16."""
     desk = Desk(dialect=OPENAI)
     turn, behind = desk.create("a"), desk.create("a")
     wire = desk.open()
@@ -858,6 +907,7 @@ def test_a_turn_that_is_asked_to_wait_waits_and_holds_up_no_other() -> None:
 
 
 def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
+    """R-RECOVER-4."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
@@ -872,6 +922,7 @@ def test_a_turn_that_is_asked_to_wait_a_second_time_fails() -> None:
     [("61", Timeouts()), ("7", Timeouts(total=6.0)), ("7", Timeouts(lane=6.0)), ("7", Timeouts(total=6.0, lane=60))],
 )
 def test_what_is_asked_for_longer_than_can_be_waited_for_fails_at_once(retry_after: str, timeouts: Timeouts) -> None:
+    """P-DEFAULT-8, R-RECOVER-8."""
     desk = Desk()
     turn = desk.create(timeouts=timeouts)
     limited(desk, desk.open(), retry_after)
@@ -894,6 +945,7 @@ def test_a_date_to_wait_for_is_measured_from_the_wall_clock() -> None:
 
 @pytest.mark.parametrize("wall", [None, AT_NEW_YEAR - 61])
 def test_a_date_that_is_far_or_that_nothing_measures_fails_at_once_and_is_named(wall: float | None) -> None:
+    """P-DEFAULT-8."""
     desk = Desk()
     turn = desk.create()
     desk.wall = wall
@@ -979,6 +1031,7 @@ def test_a_turn_that_was_delayed_fails_if_its_connection_can_take_no_more() -> N
 
 
 def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
+    """R-RECOVER-9."""
     desk = Desk()
     desk.create()
     desk.lose(desk.open())
@@ -989,7 +1042,7 @@ def test_a_lost_connection_delays_the_next_opening_for_all() -> None:
 
 
 def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
-    """Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
+    """R-RECOVER-2. Whatever chance says, and whether it refuses to be connected to, or a gateway answers for it."""
     for status in (None, 408, 425, 429, 500, 502, 503, 504):
         for chance in (0.0, 0.5, 0.999):
             desk = Desk()
@@ -1014,6 +1067,7 @@ def test_a_server_that_restarts_for_half_a_second_costs_no_failure() -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 426])
 def test_an_upgrade_that_is_refused_for_good_is_not_repeated(status: int) -> None:
+    """R-REFUSAL-5, R-RECOVER-1."""
     desk = Desk()
     turn = desk.create()
     wire = desk.begin_to_open()
@@ -1038,6 +1092,7 @@ def first_failure(desk: Desk, status: int | None = None, **headers: str) -> Turn
 
 @pytest.mark.parametrize("status", [None, 400, 401, 403, 404, 409, 410, 426])
 def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: int | None) -> None:
+    """R-RECOVER-12."""
     desk = Desk()
     opening = desk.session.first_opening(desk.now)
     assert opening.delay(first_failure(desk, status), desk.now) is None
@@ -1045,6 +1100,7 @@ def test_what_a_caller_has_to_know_is_not_repeated_at_the_first_opening(status: 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 529])
 def test_what_will_pass_is_repeated_at_the_first_opening(status: int) -> None:
+    """P-DEFAULT-7, R-RECOVER-12."""
     desk = Desk()
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(first_failure(desk, status), desk.now) for _ in range(6)]
@@ -1065,7 +1121,7 @@ def cut_before_the_answer(desk: Desk, *, reset: bool) -> TurnError:
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("transport", ["auto", "websocket"])
 def test_a_first_opening_that_is_cut_before_the_answer_may_lead_to_http(transport: Any, reset: bool) -> None:
-    """A proxy that knows no WebSocket may cut; P-TRANSPORT-3 needs five failures."""
+    """R-RECOVER-12. A proxy that knows no WebSocket may cut; P-TRANSPORT-3 needs five failures."""
     desk = Desk(transport=transport)
     opening = desk.session.first_opening(desk.now)
     delays = [opening.delay(cut_before_the_answer(desk, reset=reset), desk.now) for _ in range(5)]
@@ -1074,6 +1130,7 @@ def test_a_first_opening_that_is_cut_before_the_answer_may_lead_to_http(transpor
 
 
 def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> None:
+    """R-RECOVER-11."""
     allowed: list[bool] = []
     policy = RecoveryPolicy(initial_delay=2.0, max_delay=2.0, budget=3.0, should_repeat=lambda failure: allowed[-1])
     desk = Desk(recovery=policy)
@@ -1088,6 +1145,7 @@ def test_the_first_opening_has_the_policys_budget_and_asks_the_caller_too() -> N
 
 
 def test_the_first_opening_waits_as_long_as_the_server_asks_within_the_connect_deadline() -> None:
+    """R-RECOVER-12."""
     desk = Desk(connect_timeout=10.0)
     opening = desk.session.first_opening(desk.now)
     assert opening.deadline == desk.now + 10.0
@@ -1123,6 +1181,7 @@ def test_the_first_opening_is_not_repeated_for_who_repeats_by_himself() -> None:
 
 
 def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
+    """P-DEFAULT-1, P-DEFAULT-2."""
     session = Desk(timeouts=Timeouts(lane=1.0)).session
     assert session.create({}, now=0.0).timeouts == Timeouts(lane=1.0)
     assert session.create({}, timeouts=None, now=0.0).timeouts == NO_TIMEOUTS
@@ -1132,6 +1191,7 @@ def test_a_turn_has_the_sessions_deadlines_unless_it_brings_its_own() -> None:
 
 
 def test_the_total_deadline_runs_in_the_backlog_and_through_repetitions() -> None:
+    """P-DEFAULT-1."""
     desk = Desk()
     turn, other = desk.create(timeouts=Timeouts(total=3.0)), desk.create("b")
     desk.now += 1.0
@@ -1215,7 +1275,10 @@ ENDS: dict[str, Callable[[ResponsesSession, Wire], None]] = {
     ],
 )
 def test_a_turn_that_is_repeated_never_has_a_failure(end: str, state: str) -> None:
-    """Neither the connection's first turn nor those that wait behind it, whatever ends the connection when."""
+    """R-VISIBLE-2.
+
+    Neither the connection's first turn nor those that wait behind it, whatever ends the connection when.
+    """
     desk = Desk()
     turns = [desk.create(lane) for lane in ("a", "a", "b")]
     wire = desk.begin_to_open()
@@ -1249,6 +1312,7 @@ def test_who_leaves_a_turn_that_is_being_repeated_leaves_it_for_good() -> None:
 
 
 def test_a_turn_that_is_refused_fails_in_the_same_call() -> None:
+    """R-VISIBLE-1."""
     desk = Desk()
     turn = desk.create()
     wire = desk.open()
@@ -1344,6 +1408,7 @@ def sent(endpoint: Any) -> dict[str, str]:
 
 
 def test_the_environment_says_where_to_connect_unless_the_caller_does() -> None:
+    """P-CONN-1, P-CONN-2."""
     environment = {"OPENAI_BASE_URL": "http://there.test/v1", "OPENAI_API_KEY": "key"}
     assert source(environment).initial.url == "ws://there.test/v1/responses"
     assert sent(source(environment).initial)["authorization"] == "Bearer key"
@@ -1383,6 +1448,7 @@ class Client:
 
 
 def test_a_client_says_where_to_connect_and_the_environment_does_not() -> None:
+    """P-CONN-2."""
     made = source({"OPENAI_BASE_URL": "http://there.test"}, client=Client())
     assert made.initial.url == "wss://client.test/v1/responses"
     assert sent(made.initial)["authorization"] == "Bearer fixed"
@@ -1406,6 +1472,7 @@ def test_sources_are_told_apart_by_url_and_headers() -> None:
 
 
 def test_the_deadlines_are_the_clients_unless_the_options_name_some() -> None:
+    """P-DEFAULT-2."""
     assert options_from_client(None, None) == SessionOptions()
     assert options_from_client(Client(), None).timeouts == Timeouts(3.0, 3.0, 3.0, 3.0)
     named = SessionOptions(timeouts=Timeouts(lane=1.0), max_age=5.0)
@@ -1430,6 +1497,7 @@ def test_what_is_given_goes_before_the_options_unless_it_is_none() -> None:
 
 
 def test_a_request_that_is_too_large_fails_before_there_is_a_connection() -> None:
+    """P-CONN-9."""
     desk = Desk(max_request_size=1000)
     turn = desk.create(input="x" * 1000)
     assert isinstance(turn.failure, RequestTooLargeError)

@@ -208,6 +208,20 @@ def test_p_steer_17_an_injection_needs_a_dialect_that_has_it() -> None:
     assert b"responses_multi_agent=v1" in wire.connect()
 
 
+def test_p_client_8_three_types_of_messages_are_sent_and_no_other() -> None:
+    """P-CLIENT-7, too: who leaves a turn sends nothing."""
+    wire = Wire.opened(dialect=INJECTING)
+    turn, left = running(wire), running(wire, "r2", lane="a")
+    wire.steer(turn)
+    wire.steer(turn, [{"type": "function_call_output", "call_id": "c", "output": "x"}], "inject")
+    wire.connection.cancel(left, wire.now)
+    sent = wire.sent()
+    wire.connection.cancel(turn, wire.now)
+    wire.connection.close(wire.now)
+    sent += wire.sent()
+    assert [message["type"] for message in sent] == ["response.steer", "response.inject"]
+
+
 # --- When it is sent -------------------------------------------------------------------------------------------------
 
 
@@ -678,7 +692,7 @@ def test_pending_steers_of_a_lane_replace_older_ones_and_end_with_the_connection
 
 
 def test_r_steer_6_each_steer_is_judged_by_how_far_it_got() -> None:
-    """P-STEER-7, R-STEER-2 to R-STEER-4, R-STEER-7."""
+    """R-STEER-6. P-STEER-7, R-STEER-2 to R-STEER-4, R-STEER-7."""
     wire = Wire.opened()
     turn, known = steered(wire)
     sent = wire.steer(turn)
@@ -872,6 +886,26 @@ def test_p_steer_20_a_late_answer_is_not_that_of_a_later_steer(late: bytes) -> N
     assert (other.state, other.verdict) == (InputState.FAILED, SAFE)
 
 
+def test_p_steer_20_what_comes_late_for_an_accepted_steer_without_an_id_is_not_a_later_steers() -> None:
+    """R-STEER-4, P-STEER-21: it was accepted without an id, and given up with its turn."""
+    wire = Wire.opened(ping_interval=None)
+    turn = running(wire, lane="a")
+    one = wire.steer(turn)
+    wire.hand()
+    wire.receive(event("response.steer.accepted"), ends(lane="a"))
+    turn.events.clear()
+    wire.now += 1.0
+    other = running(wire, "r9", lane="b")
+    wire.pass_deadline()
+    assert (one.state, one.verdict, turn.ended, other.ended) == (InputState.LOST_ACCEPTED, UNSAFE, True, False)
+    two = wire.steer(other)
+    wire.hand()
+    wire.receive(event("response.steer.failed"))
+    assert (two.state, two.verdict) == (InputState.SENT, AMBIGUOUS)
+    wire.receive(event("response.steer.accepted"))
+    assert (two.state, two.verdict) == (InputState.ACCEPTED, UNSAFE)
+
+
 def test_p_steer_21_a_successor_that_never_comes_ends_the_turn_in_time() -> None:
     wire = Wire.opened(ping_interval=None)
     turn, one = steered(wire, lane="a")
@@ -1008,7 +1042,7 @@ def test_an_injection_may_come_too_late_for_an_exception() -> None:
 
 
 def test_every_state_of_an_input_has_a_meaning_and_only_its_own_moves() -> None:
-    """R-STEER-1."""
+    """R-STEER-1. R-STEER-1."""
     assert INPUT_TRANSITIONS.keys() == INPUT_FACTS.keys() == set(InputState)
     final = {state for state, moves in INPUT_TRANSITIONS.items() if not moves}
     assert final == {InputState.COMMITTED, InputState.FAILED, InputState.LOST, InputState.LOST_ACCEPTED}

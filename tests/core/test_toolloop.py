@@ -134,6 +134,7 @@ def run(
 
 
 def test_outputs_are_sent_until_no_tool_is_called() -> None:
+    """C-TOOL-1, C-TOOL-2."""
     talk = Talk(Answer(call("add", a=1), call("slow", "c2", text="x")), Answer(call("add", a=2, b=3)), DONE)
     assert run(talk) is DONE
     assert talk.sent == [[HI], [output("2"), output("X", "c2")], [output("5")]]
@@ -155,6 +156,7 @@ def test_outputs_are_sent_until_no_tool_is_called() -> None:
     ],
 )
 def test_what_goes_wrong_with_a_call_is_told_to_the_model(item: dict[str, Any], told: str) -> None:
+    """C-TOOL-7."""
     talk = Talk(Answer(item), DONE)
     assert run(talk) is DONE
     assert talk.sent[1] == [output(told)]
@@ -191,6 +193,7 @@ def test_a_custom_tool_gets_the_text() -> None:
 
 @pytest.mark.parametrize("theirs", [call("theirs", "c2"), {"type": "shell_call", "call_id": "c2", "action": {}}])
 def test_the_caller_answers_the_calls_of_other_tools(theirs: dict[str, Any]) -> None:
+    """C-TOOL-10."""
     first = Answer(call("add", a=1), theirs)
     talk = Talk(first, DONE)
     assert run(talk) is first
@@ -204,6 +207,7 @@ def test_the_caller_answers_the_calls_of_other_tools(theirs: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("status", ["failed", "incomplete", "cancelled"])
 def test_the_calls_of_a_response_that_did_not_complete_are_not_run(status: str) -> None:
+    """C-TOOL-8, C-TOOL-7."""
     ended = Answer(call("add", a=1), status=status)
     talk = Talk(ended, DONE)
     assert run(talk) is ended
@@ -226,6 +230,7 @@ def test_the_calls_of_a_response_that_did_not_complete_are_not_run(status: str) 
 )
 @pytest.mark.parametrize("is_async", [True, False])
 def test_approval(approved: Any, told: str, is_async: bool) -> None:
+    """C-TOOL-2, C-TOOL-7."""
     asked: list[ToolCall] = []
 
     def approve(each: ToolCall) -> Any:
@@ -241,7 +246,22 @@ def test_approval(approved: Any, told: str, is_async: bool) -> None:
     assert [(each.name, each.arguments) for each in asked] == [("add", '{"a": 1}')]
 
 
+def test_approval_is_asked_for_in_order_before_any_call_begins() -> None:
+    """C-TOOL-8."""
+    seen: list[str] = []
+
+    def note(a: int) -> int:
+        seen.append(f"run {a}")
+        return a
+
+    talk = Talk(Answer(*[call("note", f"c{number}", a=number) for number in range(3)]), DONE)
+    run(talk, tools=[note], approve=lambda each: bool(seen.append(f"ask {each.call_id}")) or each.call_id != "c1")
+    assert seen == ["ask c0", "ask c1", "ask c2", "run 0", "run 2"]
+    assert [each["call_id"] for each in talk.sent[1]] == ["c0", "c1", "c2"]
+
+
 def test_each_change_of_a_call_is_told_before_the_loop_goes_on() -> None:
+    """C-TOOL-6."""
     saved: list[Any] = []
     talk = Talk(Answer(call("add", a=1)), Answer(call("none", "c2")), DONE)
     run(talk, on_call=lambda each: saved.append((each.call_id, each.state.value, len(talk.sent))))
@@ -256,6 +276,8 @@ def test_a_hook_may_say_what_an_error_means_to_the_model() -> None:
 
 
 def test_a_hook_that_raises_ends_the_loop_and_the_output_is_kept() -> None:
+    """C-TOOL-4."""
+
     def strict(each: ToolCall, exc: Exception) -> None:
         raise exc
 
@@ -268,6 +290,8 @@ def test_a_hook_that_raises_ends_the_loop_and_the_output_is_kept() -> None:
 
 
 def test_a_call_whose_beginning_could_not_be_saved_has_not_begun() -> None:
+    """C-TOOL-6."""
+
     def full(each: ToolCall) -> None:
         raise OSError("no space")
 
@@ -300,6 +324,7 @@ def test_after_so_many_turns_the_loop_ends_and_goes_on_when_asked_to() -> None:
 
 
 def test_a_turn_that_failed_is_sent_again_and_no_tool_runs_again() -> None:
+    """C-TOOL-5, C-TOOL-7."""
     ran: list[int] = []
 
     def note(a: int) -> str:
@@ -375,6 +400,7 @@ def interrupted(repeatable: bool = False) -> tuple[Talk, list[Any], list[str]]:
     ],
 )
 def test_a_call_that_was_interrupted(repeatable: bool, hook: Any, told: str, runs: int) -> None:
+    """C-TOOL-3."""
     talk, tools, ran = interrupted(repeatable)
     assert run(talk, None, tools=tools, on_interrupted=hook) is DONE
     assert talk.sent == [[output(told)]]
@@ -388,6 +414,7 @@ def test_a_call_that_was_interrupted_may_be_of_a_tool_that_is_gone() -> None:
 
 
 def test_a_cancelled_caller_leaves_the_calls_that_had_not_begun() -> None:
+    """C-TOOL-2, C-TOOL-9."""
     shell = LoopShell()
     shell.cancel_at = 1
     talk = Talk(Answer(call("add", a=1), call("add", "c2", a=2)), DONE)
@@ -400,6 +427,8 @@ def test_a_cancelled_caller_leaves_the_calls_that_had_not_begun() -> None:
 
 
 def test_a_tool_that_is_cancelled_is_interrupted_and_not_run_again() -> None:
+    """C-TOOL-3, C-TOOL-9."""
+
     async def hang() -> None:
         raise Cancelled
 
@@ -429,6 +458,7 @@ def test_a_tool_that_cancels_itself_is_told_as_interrupted() -> None:
 
 @pytest.mark.parametrize(("calls", "parallel", "workers"), [(3, 2, 2), (1, 16, 1), (3, 16, 3)])
 def test_no_more_run_at_the_same_time_than_parallel_says(calls: int, parallel: int, workers: int) -> None:
+    """C-TOOL-8."""
     shell = LoopShell()
     talk = Talk(Answer(*[call("add", f"c{number}", a=number) for number in range(calls)]), DONE)
     run(talk, shell=shell, parallel=parallel)
@@ -452,6 +482,7 @@ OF_SOME = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "func
     ],
 )
 def test_c_tool_13_a_forced_choice_ends_with_the_first_call(choice: Any, then: Any) -> None:
+    """C-TOOL-13."""
     first, second = Answer(call("add", a=1)), Answer(call("add", a=2))
     talk = Talk(first, second, DONE)
     choose(talk, [HI], tool_choice=choice)
@@ -467,12 +498,14 @@ def choose(talk: Talk, input: Any, *, settings: RunSettings | None = None, **fie
 
 
 def test_c_tool_13_without_a_choice_no_field_is_added() -> None:
+    """C-TOOL-13."""
     talk = Talk(Answer(call("add", a=1)), DONE)
     choose(talk, [HI])
     assert talk.fields == [{}, {}]
 
 
 def test_c_tool_13_a_loop_that_goes_on_with_outputs_forces_nothing_and_a_new_question_does() -> None:
+    """C-TOOL-13."""
     talk = Talk(Answer(call("add", a=1)), ConnectionError("cut"), DONE)
     with pytest.raises(ConnectionError):
         choose(talk, [HI], tool_choice="required")
@@ -491,6 +524,7 @@ def test_c_tool_13_a_loop_that_goes_on_with_outputs_forces_nothing_and_a_new_que
 
 
 def test_c_tool_14_the_loop_does_not_end_while_input_waits_for_a_turn() -> None:
+    """C-TOOL-14."""
     talk = Talk(DONE, DONE, DONE)
     talk.queued = [HI]
     assert run(talk, max_turns=2) is DONE

@@ -136,6 +136,7 @@ NAME = b"\x05\x01\x00\x03\x06h.test\x01\xbb"
 
 
 def test_through_a_socks_proxy_that_looks_the_name_up() -> None:
+    """P-CONN-17."""
     carrier = Carrier(b"\x05", b"\x02", b"\x01\x00", GRANTED[:5], GRANTED[5:])
     opened(carrier, proxy="env", ALL_PROXY="socks5h://me:p%40ss@p.test")
     assert carrier.done == [
@@ -161,6 +162,7 @@ def test_through_a_socks_proxy_that_looks_the_name_up() -> None:
     ],
 )
 def test_a_name_is_looked_up_here_for_socks5(url: str, asked: list[Any], target: bytes) -> None:
+    """P-CONN-17."""
     carrier = Carrier(b"\x05\x00", GRANTED)
     opened(carrier, source(url), proxy="socks5://p.test:1")
     assert carrier.done == [
@@ -182,6 +184,7 @@ def asked_for(*address: int) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("reply", [1, 3, 4, 5, 6, 8])
 def test_every_address_of_a_host_is_tried_until_the_proxy_reaches_one(reply: int) -> None:
+    """P-CONN-17."""
     refused = b"\x05" + bytes([reply])
     carrier = Carrier(b"\x05\x00", refused, b"\x05\x00", refused, b"\x05\x00", GRANTED)
     carrier.found = ["::1", "10.0.0.1", "10.0.0.2", "10.0.0.3"]
@@ -215,6 +218,7 @@ def test_what_no_other_address_would_change_ends_the_opening(reads: Any, raises:
 
 
 def test_a_unix_socket() -> None:
+    """P-CONN-18."""
     for proxy in (None, "env"):
         carrier = Carrier()
         endpoint = opened(carrier, source("unix:/run/api.sock"), context=None, proxy=proxy, all_proxy="http://p.test")

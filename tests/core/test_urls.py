@@ -34,6 +34,7 @@ from turnwire.sansio.websocket import ClientHandshake
     ],
 )
 def test_a_socket_and_what_to_ask_for_there(url: str, socket: str, target: str):
+    """P-CONN-18."""
     place = endpoint(url, api_key="hush")
     assert (place.socket, place.target) == (socket, target)
     assert (place.secure, place.authority, place.words) == (False, "localhost", f"unix:{socket}")
@@ -96,6 +97,7 @@ def test_a_redirect_stays_on_the_socket():
     ],
 )
 def test_what_names_no_socket(url: str, text: str):
+    """P-CONN-18."""
     for make in (endpoint, lambda base: EndpointSource(base_url=base, **NOTHING)):
         with pytest.raises(UserError, match=f"the base URL.*{text}") as refused:
             make(url)

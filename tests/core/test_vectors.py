@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ SPEC = Path(vectors.__file__).parents[1] / "spec"
 WRITE = "TURNWIRE_WRITE_VECTORS"
 
 
+@cache
 def text_of(group: str) -> str:
     """The file of a group, made from its source."""
     made = [

@@ -119,6 +119,7 @@ def test_the_nonce_comes_from_outside_and_is_otherwise_never_the_same():
 
 
 def test_compression_is_offered_only_when_asked_for():
+    """P-CONN-7."""
     assert b"Extensions" not in handshake().request()
     offered = handshake(compression=True).request()
     assert b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=15" in offered
@@ -176,6 +177,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_an_answer_101_that_is_not_to_this_request_is_broken(case: str):
+    """P-CONN-16."""
     headers, reason = BROKEN[case]
     broken = handshake().receive(answer(**headers))
     assert isinstance(broken, Broken)
@@ -194,6 +196,7 @@ def test_an_answer_101_that_is_not_to_this_request_is_broken(case: str):
     ],
 )
 def test_compression_must_be_accepted_as_it_was_offered(extensions: str, reason: str):
+    """P-CONN-7."""
     broken = handshake(compression=True).receive(answer(sec_websocket_extensions=extensions))
     assert isinstance(broken, Broken)
     assert reason in broken.reason
@@ -213,6 +216,7 @@ def test_compression_may_be_accepted_with_parameters_or_not_at_all():
 
 
 def test_a_rejection_is_kept_with_status_headers_and_body():
+    """P-CONN-4."""
     told = b'{"error":{"message":"no"}}'
     data = answer("401 No", told, content_length=str(len(told)), X_Request_Id="r1", set_cookie="a") + b"ignored"
     data = data.replace(b"set-cookie: a", b"set-cookie: a\r\nSet-Cookie: b")
@@ -252,6 +256,7 @@ def test_a_chunked_rejection_is_put_together():
 
 @pytest.mark.parametrize("step", [1000, MAX_BODY, 10 * MAX_BODY])
 def test_the_body_of_a_rejection_is_cut_at_its_limit(step: int):
+    """P-CONN-4."""
     exchange = handshake()
     assert exchange.receive(answer("500 Oops")) is None
     result = None
@@ -271,6 +276,7 @@ def test_a_rejection_whose_body_breaks_off_or_breaks_the_rules_is_a_rejection_st
 
 
 def test_an_endless_header_is_broken_and_not_kept():
+    """P-CONN-4."""
     exchange = handshake()
     assert exchange.receive(b"HTTP/1.1 101 X\r\nA: ") is None
     results = [exchange.receive(b"x" * 1000) for _ in range(MAX_HEADERS // 1000 + 1)]
@@ -1030,6 +1036,7 @@ def bombed() -> bytes:
 @pytest.mark.parametrize("shape", ["one frame", "one frame in pieces", "small frames", "after a message"])
 @pytest.mark.parametrize("limit", [100_000, 8_000_000])
 def test_a_decompression_bomb_is_defused(bombed: bytes, shape: str, limit: int):
+    """P-CONN-6."""
     chunks: Iterable[bytes]
     if shape == "small frames":
         pieces = [bombed[begin : begin + 500] for begin in range(0, len(bombed), 500)]
@@ -1282,6 +1289,7 @@ def test_a_header_that_is_repeated_is_joined_in_one_go():
 @pytest.mark.parametrize("length", [0, 1, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, 3 * FRAGMENT, 3 * FRAGMENT + 5])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_long_message_is_sent_in_fragments(length: int, compressed: bool) -> None:
+    """P-CONN-11."""
     chance = random.Random(length)
     payload = bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_", k=length))
     deflates = [Deflate(), Deflate()] if compressed else []

@@ -394,9 +394,15 @@ class ConversationWorld(World):
         request = self.running.pop(lane)
         self._forget(lane, request["previous"])
         if status == 400:
-            self.ran[request["turn"]] -= 1
+            self._did_not_run(request)
         self._interrupt(request, ())
         self._say(lane, "error", status=status, error=REFUSED if status == 400 else BROKEN)
+
+    def _did_not_run(self, request: dict[str, Any]) -> None:
+        self.ran[request["turn"]] -= 1
+        for one in self.intents:
+            if one.turn == request["turn"] and one.attempt != request["attempt"]:
+                one.before -= 1  # It was an earlier attempt, which counted as one that ran.
 
     def _intent(self, request: dict[str, Any]) -> Intent | None:
         """The conversation that still runs this turn."""

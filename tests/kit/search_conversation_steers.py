@@ -29,7 +29,7 @@ class SteeredConversationWorld(ConversationWorld, SteeredWorld):
     def __init__(self, disturbances: int, *, steers: int = 1, **more: Any) -> None:
         super().__init__(disturbances, **more)
         self.steers_left = steers
-        self.succeeded = 0
+        self.succeeded = self.accepted = 0
 
     def key(self) -> object:
         connection: Any = self.session.connection
@@ -78,13 +78,14 @@ class SteeredConversationWorld(ConversationWorld, SteeredWorld):
             return
         target = body["previous_response_id"]
         lane = next(lane for lane, request in self.running.items() if request["id"] == target)
-        self.running[lane]["steer"] = body["input"]
-        self._say(lane, ACCEPTED, steer={"id": f"steer_{target}", "previous_response_id": target})
+        self.accepted += 1
+        self.running[lane] |= {"steer": body["input"], "steer_id": f"steer-{self.accepted}"}
+        self._say(lane, ACCEPTED, steer={"id": f"steer-{self.accepted}", "previous_response_id": target})
 
     def _give_back(self, lane: str) -> None:
         request = self.running[lane]
         given, request["steer"] = request["steer"], None
-        steer = {"id": f"steer_{request['id']}", "previous_response_id": request["id"], "input": given}
+        steer = {"id": request["steer_id"], "previous_response_id": request["id"], "input": given}
         self._say(lane, "response.steer.failed", steer=steer, error={"code": "response_not_active", "message": "No."})
 
     def _succeed(self, lane: str) -> None:
@@ -97,7 +98,12 @@ class SteeredConversationWorld(ConversationWorld, SteeredWorld):
         self.responses += 1
         window = (*self.known[request["id"]], steer)
         successor = {"id": f"r{self.responses}", "turn": request["turn"] + "s", "window": window, "steer": None}
-        self.running[lane] = {**request, **successor, "previous": request["id"], "said": (label(said[0]), steer)}
+        self.running[lane] = {
+            **request,
+            **successor,
+            "previous": request["id"],
+            "said": (*request["said"], label(said[0]), steer),
+        }
         self.succeeded += 1
         self._start(lane)
 

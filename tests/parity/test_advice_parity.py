@@ -447,7 +447,7 @@ def every_failure() -> Iterator[TurnError]:
             yield (TurnTimeoutError if cause is Cause.TIMEOUT else TurnError)("connection closed", evidence=known)
         if cause is Cause.PEER_CLOSED and phase >= Phase.SEND:
             known = evidence(phase, cause, stateful=stateful)
-            for too_big in (None, False, True):
+            for too_big in (False, True):
                 closed_1009 = msgspec.structs.replace(known, close_code=1009, too_big=too_big)
                 yield TurnError("closed with 1009", evidence=closed_1009)
 

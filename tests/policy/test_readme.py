@@ -187,8 +187,8 @@ def without_code(text: str) -> str:
         ),
         (
             "Working on turnwire",
-            "Set-up and the loop, Where things are decided, For another language, Where a change of the protocol goes, "
-            "How the proofs work, Platforms, Releasing, What stays as it is",
+            "Set-up and the loop, Where things are decided, For another language, Checking a server, "
+            "Where a change of the protocol goes, How the proofs work, Platforms, Releasing, What stays as it is",
         ),
     ],
 )
@@ -354,6 +354,7 @@ TESTS = {
     "core": "The core without an event loop: every branch of it",
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
+    "search": "A command, `python -m tests.search`: the state search over hundreds of worlds",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
     "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
     "parity": "The models against those of the Agents SDK",

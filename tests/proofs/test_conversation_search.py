@@ -59,16 +59,17 @@ MOST = 200_000
 """Transitions of one world on demand; the line of one that was cut off there says so."""
 
 
-def told(name: str, found: Counts) -> str:
+def tell(summary: Any, name: str, found: Counts) -> None:
     cut = " (cut off)" if found.transitions >= MOST else ""
-    return f"search: conversations, {name}: {found.states:,} states, {found.transitions:,} transitions{cut}"
+    summary.append(f"search: conversations, {name}: {found.states:,} states, {found.transitions:,} transitions{cut}")
+    summary.ran("state search over conversations", name, **found._asdict(), whole=not cut)
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_server_runs_exactly_what_the_conversation_intends(name, summary) -> None:
     given = {**WORLDS[name], "disturbances": WORLDS[name]["disturbances"][LARGE]}
     found = search(ConversationWorld(**given), liveness_of_every=NEVER, at_most=MOST)
-    summary.append(told(name, found))
+    tell(summary, name, found)
     assert found.transitions >= 350
 
 
@@ -87,7 +88,7 @@ def test_a_planted_fault_of_conversations_is_found(monkeypatch: pytest.MonkeyPat
 def test_the_server_runs_exactly_what_a_steered_conversation_intends(stored, summary) -> None:
     world = SteeredConversationWorld(2 + LARGE, stored=stored, turns=2, forks=0)
     found = search(world, liveness_of_every=NEVER, at_most=MOST)
-    summary.append(told(f"steered, {'stored' if stored else 'in memory'}", found))
+    tell(summary, f"steered, {'stored' if stored else 'in memory'}", found)
     assert found.transitions >= 4_000
 
 
@@ -144,7 +145,7 @@ def test_the_server_runs_exactly_what_a_prepared_conversation_intends(name, summ
     given = dict(PREPARED[name])
     given["disturbances"] += LARGE
     found = search(PreparedConversationWorld(**given), liveness_of_every=NEVER, at_most=MOST)
-    summary.append(told(f"prepared, {name}", found))
+    tell(summary, f"prepared, {name}", found)
     assert found.transitions >= 350
 
 

@@ -97,6 +97,7 @@ RECORDED = switching() + recording()
 
 def test_I1_chunking_byte_by_byte() -> None:
     # The upgrade comes whole: the requests have to be handed before the answers to them arrive.
+    """I1."""
     upgrade = len(switching())
     whole = played(iter([RECORDED[:upgrade], RECORDED[upgrade:]]))
     singles = (RECORDED[at : at + 1] for at in range(upgrade, len(RECORDED)))
@@ -108,6 +109,7 @@ def test_I1_chunking_byte_by_byte() -> None:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, len(RECORDED)), max_size=25))
 def test_I1_chunking_anywhere(at: list[int]) -> None:
+    """I1."""
     upgrade = len(switching())
     whole = played(iter([RECORDED[:upgrade], RECORDED[upgrade:]]))
     assert played(cut(RECORDED, [upgrade, *at])) == whole
@@ -116,7 +118,7 @@ def test_I1_chunking_anywhere(at: list[int]) -> None:
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.data())
 def test_I2_integrity_of_interleaved_lanes(data: st.DataObject) -> None:
-    """Whatever the order of lanes, and the cuts: each turn gets exactly its own events, in order."""
+    """I2. Whatever the order of lanes, and the cuts: each turn gets exactly its own events, in order."""
     wire = Wire.opened(max_in_flight=3)
     lanes = ("a", "b", None, "c")
     turns = {lane: [wire.create(lane) for _ in range(data.draw(st.integers(1, 3)))] for lane in lanes}
@@ -152,6 +154,7 @@ def test_I2_integrity_of_interleaved_lanes(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("end", ["eof", "reset", "close", "abort", "leave", "error frame", "violation"])
 def test_I3_I4_sound_and_precise_at_every_byte_of_a_message(end: str) -> None:
+    """I3, I4, R-VERDICT-9, R-VERDICT-10, R-EVIDENCE-4."""
     size = len(Wire.opened().create(input="y" * 40).message) + 6
     for handed in range(size + 1):
         wire = Wire.opened()
@@ -189,7 +192,7 @@ def test_I3_I4_sound_and_precise_at_every_byte_of_a_message(end: str) -> None:
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 120), min_size=1, max_size=6))
 def test_I5_I6_once_and_live_however_often_connections_are_cut(cuts: list[int]) -> None:
-    """Every connection is cut after so many bytes: the turn runs at most once, and ends."""
+    """I5, I6, R-RECOVER-13. Every connection is cut after so many bytes: the turn runs at most once, and ends."""
     session = ResponsesSession(options=SessionOptions(), random_bytes=steady)
     turn = session.create({"input": "x"}, now=0.0)
     ledger = 0
@@ -331,7 +334,7 @@ def test_I7_total_on_nesting_up_to_the_stacks_end(levels: int) -> None:
 
 @pytest.mark.parametrize("name", ["pings", "orphans", "bad upgrade", "headers", "events"])
 def test_I7_nothing_grows(name: str) -> None:
-    """A megabyte of it, and what is kept is a small part."""
+    """I7. A megabyte of it, and what is kept is a small part."""
     options: dict[str, Any] = {"max_buffered": 50_000, "max_message_size": 50_000}
     wire = Wire(**options) if name in ("bad upgrade", "headers") else Wire.opened(**options)
     piece: Callable[[int], bytes] = {
@@ -451,6 +454,7 @@ def call(name: str, number: int, wire: Wire, turn: Turn | None, turns: list[Turn
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(CALLS, st.integers(0, 3)), max_size=40))
 def test_I7_total_on_arbitrary_calls_of_a_session(calls: list[tuple[str, int]]) -> None:
+    """I7."""
     session = ResponsesSession(options=SessionOptions(timeouts=TIMES), random_bytes=steady)
     turns: list[Turn] = []
     now = 0.0
@@ -526,6 +530,7 @@ def run_of(seed: int) -> list[Any]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_I8_pure_the_same_calls_give_the_same_bytes_and_events(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8."""
     first = run_of(seed)
     assert any(isinstance(item, bytes) and item for item in first)
 
@@ -628,6 +633,7 @@ def texts(turn: Turn) -> list[str]:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(sorted(TROUBLE)), st.booleans()), min_size=1, max_size=12))
 def test_I9_apart_whatever_happens_in_one_lane_the_others_go_on(trouble: list[tuple[str, bool]]) -> None:
+    """I9."""
     wire = Wire.opened(max_buffered=20_000)
     steady_one = wire.run("b", timeouts=Timeouts(receive=None))
     wire.run("idle")

@@ -536,6 +536,9 @@ class Report:
             f"{what}: {self.cuts} cuts, {self.verdicts.total()} turns ({counts}), {self.ran} in the ledger, "
             f"{len(self.wrong)} violations, {time.monotonic() - began:.1f} s"
         )
+        done = {"cuts": self.cuts, "turns": self.verdicts.total(), "in the ledger": self.ran}
+        done |= sorted(self.verdicts.items())
+        summary.ran("ledger", what.partition(",")[0], violations=len(self.wrong), **done)
         shown = "\n".join(self.wrong[:20])
         assert not self.wrong, f"{len(self.wrong)} violations:\n{shown}"
 
@@ -580,6 +583,7 @@ def stride(backend) -> int:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_cut_after_every_byte_of_a_message(backend, kind, stride, summary):
+    """R-PROOF-3, R-VERDICT-9, R-VERDICT-10, R-EVIDENCE-4."""
     stride = stride if kind == "lanes" or FULL else 2 * OTHERWISE
     began, totals = time.monotonic(), [Report(), Report()]
     for share in shares(backend.shell.__name__, backend.anyio_name, kind, stride):
@@ -591,6 +595,7 @@ def test_cut_after_every_byte_of_a_message(backend, kind, stride, summary):
 
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_cut_before_within_and_after_every_event(shell, backend, kind, summary):
+    """R-PROOF-3."""
     began, report = time.monotonic(), Report()
     async with laboratory(shell, **SERVERS[kind]) as lab:
         await lab.run_all(on_the_way_down(lab))
@@ -625,6 +630,7 @@ def each_in_its_turn(tries: Iterable[Try], where: Callable[[ProxyCut], int], edg
 
 @pytest.mark.parametrize("held", [True, False], ids=["held", "flowing"])
 async def test_cut_after_every_byte_of_a_request(shell, backend, holdable, summary, held):
+    """R-PROOF-3."""
     began, report = time.monotonic(), Report()
     async with laboratory(shell, transport="http") as lab:
         holdable(HTTP_PIECE if held else 65536)
@@ -643,7 +649,7 @@ async def test_cut_after_every_byte_of_a_request(shell, backend, holdable, summa
 
 
 async def test_cut_after_every_byte_of_an_answer(shell, backend, summary):
-    """The head too: its last byte is the server's word that it runs the turn."""
+    """R-PROOF-3. The head too: its last byte is the server's word that it runs the turn."""
     began, report = time.monotonic(), Report()
     async with laboratory(shell, transport="http") as lab:
         stride = HTTP_STRIDES.get(backend.name, HTTP_OTHERWISE)

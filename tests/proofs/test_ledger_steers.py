@@ -221,6 +221,8 @@ async def judged(lab: Laboratory, summary: Any, what: str) -> None:
     verdicts = Counter(one.verdict.name for one in lab.outcomes)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
     summary.append(f"steers, {what}: {len(lab.outcomes)} steers ({counts}), {len(lab.server.ledger)} in the ledger")
+    done = {"steers": len(lab.outcomes), "in the ledger": len(lab.server.ledger), **verdicts}
+    summary.ran("ledger of steers", what.partition(",")[0], violations=len(wrong), **done)
     assert not wrong, "\n".join(wrong[:10])
 
 
@@ -236,6 +238,7 @@ async def measured(lab: Laboratory) -> tuple[int, int]:
 
 
 async def test_cut_after_every_byte_of_a_steer(shell, backend, monkeypatch, summary):
+    """R-PROOF-3."""
     set_chunk = make_holdable(monkeypatch)
     async with laboratory(shell) as lab:
         length, _ = await measured(lab)
@@ -269,6 +272,7 @@ async def test_cut_around_the_answer_to_a_steer(shell, backend, summary):
 
 
 async def test_cut_around_every_event_up_to_the_successors_end(shell, backend, summary):
+    """R-PROOF-3."""
     async with laboratory(shell) as lab:
         _, events = await measured(lab)
         states = Counter[str]()

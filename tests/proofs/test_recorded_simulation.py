@@ -30,8 +30,9 @@ def ends(timeline: Timeline) -> list[tuple[object, ...]]:
     ]
 
 
-def test_every_run_replays():
+def test_every_run_replays(summary):
     verdicts = Counter(end[1:3] for seed in SEEDS for end in ends(recorded(seed)))
+    summary.ran("simulation, recorded", "the driver", runs=len(SEEDS), turns=verdicts.total())
     assert {("completed", None), ("error", "safe"), ("error", "unsafe"), ("error", "ambiguous")} <= set(verdicts)
 
 

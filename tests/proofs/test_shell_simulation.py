@@ -39,8 +39,10 @@ def explain(run: Run) -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_nothing_is_wrong_in_hundreds_of_runs(shell):
+def test_nothing_is_wrong_in_hundreds_of_runs(shell, summary):
+    """R-PROOF-4."""
     wrong = [run for run in (simulate(seed, shell) for seed in SEEDS) if run.complaints]
+    summary.ran("simulation of the shells", shell, violations=len(wrong), runs=len(SEEDS))
     told = "\n\n".join(explain(run) for run in wrong[:3])
     assert not wrong, f"{len(wrong)} of {len(SEEDS)} runs went wrong: {[run.seed for run in wrong]}\n\n{told}"
 
@@ -130,7 +132,9 @@ def test_a_shell_tells_the_driver_what_happens_and_nobody_else(path):
 
 
 def test_every_failure_is_decided_by_whoever_made_it_visible():
-    """In the core a turn's failure is set in one place, called where the decision was made and nowhere else.
+    """R-VISIBLE-1.
+
+    In the core a turn's failure is set in one place, called where the decision was made and nowhere else.
 
     A connection has an attribute of this name too: why it ended. It sets only its own. The timeline of a replay has
     one, with the name of an exception.

@@ -1,6 +1,6 @@
 // One connection to a server that has accepted, or will accept, a WebSocket: no I/O and no clock.
 
-import { tables } from "./tables.mjs";
+import { inRanges, tables } from "./tables.mjs";
 import { UserError, isObject, member, parseJson } from "./values.mjs";
 import { Reader } from "./frames.mjs";
 import { eventOf } from "./events.mjs";
@@ -10,9 +10,12 @@ import { Lanes } from "./lanes.mjs";
 import { Ended, isOfEnded, ownerOf, ownerOfError, ownerOfNeutral } from "./owners.mjs";
 import { Outbox } from "./outbox.mjs";
 import { Turn } from "./turns.mjs";
+import { targetWithin } from "./urls.mjs";
 import { answerInput, checkInput, openInputs, settleInputs } from "./steering.mjs";
 
 const FRAME_HEAD = 14;
+const ORIGIN = "https://example.org";
+const MOST_REDIRECTS = 5;
 const SHORT_MESSAGE = 16 * 1024;
 const INVALID_CLIENT_EVENT = ["unsupported_event_type", "invalid_json"];
 const OPTIONS = Object.fromEntries(Object.entries(tables.connection_options).map(([name, field]) => [name, field.default]));
@@ -24,11 +27,16 @@ function refuse(name) {
   throw error;
 }
 
+/** One by its name, or the members of another one (V-CONNECTION-1). */
+function dialectOf(given) {
+  return isObject(given) ? { ...tables.dialects.unknown, ...given } : tables.dialects[given ?? "unknown"];
+}
+
 export class Connection {
   constructor(options, target = "/v1/responses") {
     this.options = { ...OPTIONS, ...options };
     this.options.ping_interval = options.ping_interval ?? null;
-    this.dialect = tables.dialects[this.options.dialect ?? "unknown"];
+    this.dialect = dialectOf(this.options.dialect);
     this.lanes = new Lanes(this.dialect, this.options);
     this.steering = this.dialect.steering;
     this.target = target;
@@ -43,6 +51,8 @@ export class Connection {
     this.outbox = new Outbox();
     this.ended = new Ended();
     this.turns = [];
+    this.pending = []; // steers of turns that are over, and the response that is to be continued (P-STEER-19)
+    this.redirects = 0;
     this.delivered = [];
   }
 
@@ -57,7 +67,7 @@ export class Connection {
   }
 
   get inputs() {
-    return this.turns.flatMap(({ inputs }) => inputs);
+    return [...this.pending, ...this.turns].flatMap(({ inputs }) => inputs);
   }
 
   get view() {
@@ -140,7 +150,13 @@ export class Connection {
     this.outbox.put({ upgrade: this.target }, 256);
   }
 
-  accepted() {
+  accepted(headers = {}) {
+    const named = headers[Object.keys(headers).find((name) => name.toLowerCase() === "x-turnwire-dialect")];
+    if ((this.options.dialect ?? null) === null && tables.dialects[named]) {
+      this.dialect = tables.dialects[named]; // P-DIALECT-2
+      this.lanes.use(this.dialect, this.options);
+      this.steering = this.dialect.steering;
+    }
     this.#signal("ACCEPTED");
     this.heard = this.now;
     this.turns.forEach((turn) => turn.enter("LANE_WAIT", this.now));
@@ -148,12 +164,24 @@ export class Connection {
   }
 
   rejected({ status, headers = {}, body = "" }) {
+    const location = headers[Object.keys(headers).find((name) => name.toLowerCase() === "location")];
+    const target = inRanges(status, tables.redirects) ? targetWithin(ORIGIN, this.target, location) : null;
+    if (target !== null && this.redirects < MOST_REDIRECTS) return this.#redirected(target);
     const payload = parseJson(body) ?? body;
-    this.#lost("REJECTED", { refusal: { ...errorOf({ payload, status, headers }), headers } });
+    return this.#lost("REJECTED", { refusal: { ...errorOf({ payload, status, headers }), headers } });
+  }
+
+  /** P-CONN-3: the transport is opened anew. */
+  #redirected(target) {
+    this.redirects += 1;
+    this.target = target;
+    this.outbox.clear();
+    this.#signal("REDIRECTED");
+    this.turns.forEach((turn) => turn.enter("CONNECT", this.now));
   }
 
   hand(bytes) {
-    return this.outbox.hand(bytes);
+    return this.state === "WRITE_DISABLED" ? [] : this.outbox.hand(bytes);
   }
 
   receive(bytes) {
@@ -215,7 +243,21 @@ export class Connection {
     if (!turn.running) return;
     this.ended.add(turn.laneName, turn.ids, turn.items);
     this.lanes.ended(turn);
+    this.#keepPending(turn);
     this.#startTurns();
+    if (this.state === "WRITE_DISABLED" && !this.inFlight.length) this.#lost("TRANSPORT"); // P-CONN-20
+  }
+
+  #keepPending(turn) {
+    const inputs = turn.inputs.filter(({ state }) => state === "PENDING");
+    if (inputs.length) this.pending.push({ lane: turn.laneName, responseId: turn.responseId, inputs });
+  }
+
+  /** The turn that continues a response commits the steers that are pending for it. */
+  #commitPending(turn) {
+    const fills = ({ lane, responseId }) => lane === turn.laneName && responseId === turn.fields.previous_response_id;
+    for (const { inputs } of this.pending.filter(fills)) inputs.forEach((input) => input.take("COMMITTED"));
+    this.pending = this.pending.filter((each) => !fills(each));
   }
 
   #leave(turn, cause) {
@@ -261,7 +303,7 @@ export class Connection {
       this.#fail(turn, cause, { ...more, too_big: candidates.get(turn) ?? null });
       if (turn.leftAt !== null && this.outbox.of(turn)) turn.ending = { ...turn.ending, phase: "SEND", verdict: "SAFE" };
     }
-    for (const turn of this.turns) settleInputs(turn, "connection", candidates);
+    for (const each of [...this.turns, ...this.pending]) settleInputs(each, "connection", candidates);
     this.gone = [...(this.gone ?? []), ...this.turns];
     this.turns = [];
     this.cut = this.outbox.clear();
@@ -330,22 +372,30 @@ export class Connection {
     const begins = event.type === "response.created" && (turn?.phase === "AWAIT" || turn?.between);
     if (!turn || (!begins && isOfEnded(event, this.ended, turn))) {
       const ofEnded = this.ended.hasResponse(event.response_id) && !["response.in_progress", "response.queued"].includes(event.type);
+      if (this.#nobodyCanTell(event)) return this.#violation(1002);
       if (!ofEnded) this.#mayHaveBegun();
-      return;
+      return undefined;
     }
-    if (turn.between && !begins) return;
+    if (turn.between && !begins) return undefined;
     const foreign = event.response_id !== null && turn.responseId !== null && event.response_id !== turn.responseId;
-    if (foreign && event.outcome !== null) return; // P-START-10
+    if (foreign && event.outcome !== null) return undefined; // P-START-10
     if (event.role === "UNKNOWN") turn.unknownEvent ||= turn.phase === "AWAIT";
-    else if (!this.#streams(turn, event, object)) return;
+    else if (!this.#streams(turn, event, object)) return undefined;
     this.#deliver(turn, event, object);
     if (event.outcome !== null) this.#responseEnds(turn, event.outcome, object);
+    return undefined;
+  }
+
+  /** A response begins without a name, and several named turns are in flight: P-DIALECT-6. */
+  #nobodyCanTell({ type }) {
+    return type === "response.created" && this.inFlight.length > 1 && !this.lanes.namesSeen;
   }
 
   /** An event of the turn's response; false if nobody can tell whose it is (P-DIALECT-6). */
   #streams(turn, event, object) {
     if (turn.phase === "AWAIT") {
       if (!this.#learn(turn, event)) return false;
+      if (event.type === "response.created") this.#commitPending(turn);
       turn.enter("STREAM", this.now);
     }
     const id = member(member(object, "response"), "id");
@@ -408,22 +458,22 @@ export class Connection {
 
   #error(event, object) {
     const refusal = errorOf({ payload: object });
-    const awaiting = this.inFlight.filter(({ phase }) => phase === "AWAIT");
-    const unnamed = event.stream_id === null;
-    const limit = refusal.code === "websocket_connection_limit_reached";
-    if (limit) this.#signal("END_ANNOUNCED");
-    if (!this.anyEvent && unnamed && ([401, 403].includes(refusal.status) || refusal.code === "invalid_api_key")) {
-      this.#signal("DRAIN");
-      return this.#endTurns(this.turns.filter(({ phase }) => phase !== "STREAM"), refusal);
-    }
-    if (limit && unnamed && !this.inFlight.length) return undefined; // what waits goes elsewhere
-    if (limit && unnamed && awaiting.length) return this.#endTurns(awaiting, { ...refusal, of_connection: awaiting.length > 1 });
     const answered = this.inputs.find(({ state }) => state === "SENT");
     if (answered && INVALID_CLIENT_EVENT.includes(refusal.code)) {
       answered.take("FAILED", refusal.code);
       if (refusal.code === "unsupported_event_type") this.steering = "NO";
       return this.#stillFollows(answered.turn);
     }
+    const awaiting = this.inFlight.filter(({ phase }) => phase === "AWAIT");
+    const unnamed = event.stream_id === null;
+    const limit = refusal.code === "websocket_connection_limit_reached";
+    if (limit) this.#signal("END_ANNOUNCED");
+    if (!limit && !this.anyEvent && unnamed && ([401, 403].includes(refusal.status) || refusal.code === "invalid_api_key")) {
+      this.#signal("DRAIN");
+      return this.#endTurns(this.turns.filter(({ phase }) => phase !== "STREAM"), refusal);
+    }
+    if (limit && unnamed && !this.inFlight.length) return undefined; // what waits goes elsewhere
+    if (limit && unnamed && awaiting.length) return this.#endTurns(awaiting, { ...refusal, of_connection: awaiting.length > 1 });
     const { turn, orphan } = ownerOfError(event, this.view);
     if (orphan) return undefined;
     if (turn) return this.#isRefusedName(turn, refusal) ? this.#again(turn) : this.#endTurns([turn], refusal);

@@ -11,6 +11,10 @@ export class Lanes {
   #clock = 0;
 
   constructor(dialect, options) {
+    this.use(dialect, options);
+  }
+
+  use(dialect, options) {
     this.known = dialect.lanes;
     this.maxInFlight = Math.min(options.max_in_flight, dialect.max_in_flight ?? Infinity);
     this.maxNames = Math.min(options.max_named_lanes, dialect.max_named_lanes ?? Infinity);

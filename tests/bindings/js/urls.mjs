@@ -46,7 +46,7 @@ function dialectOf(authority) {
 }
 
 function checkHeader(name, value) {
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /^\s|\s$|[\x00-\x08\x0a-\x1f\x7f]/.test(value)) refuse(`no header: ${name}`);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/i.test(name) || /^\s|\s$|[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]/.test(value)) refuse(`no header: ${name}`);
   if (OWN_HEADERS.includes(name) || name.startsWith("sec-websocket-")) refuse(`turnwire decides ${name} itself`);
 }
 
@@ -61,6 +61,13 @@ function headersOf(apiKey, given, dialect) {
   const betas = [...own, ...wanted.filter((beta) => !own.some((each) => feature(each) === feature(beta)))];
   if (betas.length) headers.set("openai-beta", betas.join(", "));
   return [...headers];
+}
+
+/** The target that a redirect names, if it has the same scheme, host and port; else null (P-CONN-3). */
+export function targetWithin(origin, target, location) {
+  if (!location || !URL.canParse(location, origin + target)) return null;
+  const at = new URL(location, origin + target);
+  return at.origin === origin && !at.username && !at.password ? at.pathname + at.search : null;
 }
 
 export function endpoint({ base_url, api_key, headers, query, dialect }) {

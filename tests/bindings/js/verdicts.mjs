@@ -63,13 +63,16 @@ function kindOfAmbiguous({ cause, refusal, close_code }) {
   return cause === "PEER_CLOSED" && close_code === refusals.too_big ? "TOO_BIG" : "AMBIGUOUS";
 }
 
+/** R-VERDICT-12: a repetition was refused, other than by close code 1009. */
+const refusedAgain = (evidence) => isRefusal(evidence) && evidence.cause !== "PEER_CLOSED";
+
 /** The first row of R-ADVICE-2 that matches. */
 export function kindOf(evidence) {
   if (["CLIENT_CLOSED", "CANCELLED"].includes(evidence.cause)) return "OUR_OWN_DOING";
   const verdict = verdictOf(evidence);
-  if (verdict === "UNSAFE" || verdict === null) return "UNSAFE"; // null: it ran to its end (V-VERDICTS-1)
+  if (verdict === "UNSAFE") return "UNSAFE";
   if (isRefusal(evidence) && verdict === "SAFE") return kindOfRefusal(evidence);
-  if (verdict === "AMBIGUOUS") return kindOfAmbiguous(evidence);
+  if (verdict === "AMBIGUOUS") return refusedAgain(evidence) ? "REFUSED_AFTER_AMBIGUOUS" : kindOfAmbiguous(evidence);
   const candidate = evidence.close_code === refusals.too_big && (evidence.too_big ?? null) !== null;
   return candidate ? "TOO_BIG_NOT_SENT" : "SAFE";
 }
@@ -87,14 +90,16 @@ function adviceOfAnswer(evidence, stateful) {
   const wanted = refusalHeaders(evidence)["x-should-retry"]?.toLowerCase();
   const { status } = evidence.refusal;
   const retry_after = waitOf(evidence);
-  if (wanted === "true") return { suggested: true, replay_safety: "safe", retry_after };
+  const safe = verdictOf(evidence) === "SAFE" ? "safe" : null; // R-ADVICE-19
+  if (wanted === "true") return { suggested: true, replay_safety: safe, retry_after };
   if (wanted === "false") return { suggested: false, replay_safety: null, retry_after };
-  if ([408, 409, 429].includes(status) || status >= 500) return { suggested: true, replay_safety: stateful ? "safe" : null, retry_after };
+  if ([408, 409, 429].includes(status) || status >= 500) return { suggested: true, replay_safety: stateful ? safe : null, retry_after };
   return retry_after === null ? null : { suggested: null, replay_safety: null, retry_after };
 }
 
 export function judge(evidence) {
   const verdict = verdictOf(evidence);
+  if (verdict === null) return { refusal: false, verdict, kind: null, advice: null }; // R-VERDICT-7
   const kind = kindOf(evidence);
   return { refusal: isRefusal(evidence), verdict, kind, advice: adviceOf(kind, evidence) };
 }

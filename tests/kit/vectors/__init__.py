@@ -8,9 +8,19 @@ name are in the file, too, so that a change of any of them is seen in review.
 
 from __future__ import annotations
 
-from . import bytes_, connections, failures, messages, places
+from . import bytes_, connections, conversations, exchanges, failures, field, messages, places, recordings
 from ._case import Case
 
 __all__ = ["CASES", "Case"]
 
-CASES: list[Case] = [*bytes_.CASES, *messages.CASES, *failures.CASES, *places.CASES, *connections.CASES]
+CASES: list[Case] = [
+    *bytes_.CASES,
+    *messages.CASES,
+    *failures.CASES,
+    *places.CASES,
+    *connections.CASES,
+    *exchanges.CASES,
+    *conversations.CASES,
+    *recordings.CASES,
+    *field.CASES,
+]

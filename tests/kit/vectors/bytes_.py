@@ -278,6 +278,51 @@ SSE = [
     stream("limit_of_an_event", "many lines above the limit", "data: aaaa\n" * 4 + "\n", too_long=True, limit=12),
     stream("limit_in_pieces", "the same, a character at a time", list("data: aaaaaaaa\n\n"), too_long=True, limit=10),
     stream("limit_of_a_comment", "any line counts", ": aaaaaaaaaaa\n", too_long=True, limit=10),
+    # Parsing cases of web-platform-tests, in the folder eventsource; all of them: tests/core/test_sse_wpt.py.
+    stream(
+        "mark_later", "a byte order mark that is not the first is part of a name", "data:1\n\n\ufeffdata:2\n\n", "1"
+    ),
+    stream(
+        "comments",
+        "comments between the lines of an event, of any length, and with any end",
+        "data:1\r:\0\n:\r\ndata:2\n:" + "x" * 2048 + "\rdata:3\n:data:fail\r:" + "x" * 2048 + "\ndata:4\n\n",
+        "1\n2\n3\n4",
+    ),
+    stream(
+        "almost_data",
+        "names that are not quite data",
+        "data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:32\ndata:4\n\n",
+        "\0\n 2\n1\n3\n\n4",
+    ),
+    stream("newlines", "each end of a line in one event", "data:test\r\ndata\ndata:test\r\n\r", "test\n\ntest"),
+    stream("tab", "a tab is not taken off", "data:\ttest\rdata: \ndata:test\n\n", "\ttest\n\ntest"),
+    stream("null", "U+0000 is data", "data:\0\n\n", "\0"),
+    stream("name_empty", "an empty name is that of a message", "event: \ndata:data\n\n", "data"),
+    stream(
+        "id_of_an_incomplete_event",
+        "an event that is not complete changes no id",
+        "data:test1\n\nid:test\ndata:test2\n",
+        "test1",
+    ),
+    stream(
+        "id_with_null_later",
+        "an id with U+0000 at any place leaves the one before",
+        "id: 1\ndata: a\n\nid: x\0\ndata: b\n\nid: \0x\ndata: c\n\n",
+        ("message", "a", "1"),
+        ("message", "b", "1"),
+        ("message", "c", "1"),
+    ),
+    stream(
+        "id_changes",
+        "an id stays until another",
+        "id: 1\ndata: 1\n\nid: 2\ndata:2\n\ndata:3\n\n",
+        ("message", "1", "1"),
+        ("message", "2", "2"),
+        ("message", "3", "2"),
+    ),
+    stream("retry_leading_zero", "retry is decimal", "retry:03000\ndata:x\n\n", "x", retry=3000),
+    stream("retry_bogus_later", "a bad retry leaves the one before", "retry:3000\nretry:1000x\n\n", retry=3000),
+    stream("retry_empty", "an empty retry says nothing", "retry\ndata:test\n\n", "test", retry=None),
     stream("within_the_limit", "data at the limit", "data: aaaa\n\n", "aaaa", too_long=False, limit=10),
 ]
 

@@ -111,7 +111,7 @@ def verdicts() -> Iterator[Case]:
                 f"the connection ends ({cause}) while a turn is in {phase}",
                 *before,
                 {**end, "must": changed(*found)},
-                rules=("R-VERDICT-1",),
+                rules=("R-VERDICT-1", "I3", "I4", "I6"),
             )
     yield script(
         "eof_while_connecting",
@@ -271,7 +271,7 @@ def errors() -> Iterator[Case]:
         "it names the lane it is about",
         *two,
         server(error("x", lane="b"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", "b"), state="OPEN")),
-        rules=("P-OWNER-2",),
+        rules=("P-OWNER-2", "I9"),
     )
     yield script(
         "error_of_an_id",
@@ -341,6 +341,18 @@ def errors() -> Iterator[Case]:
         rules=("P-OWNER-6",),
     )
     yield script(
+        "connection_limit_unauthorized",
+        "and with a status that speaks of the credentials",
+        *two,
+        server(
+            error("websocket_connection_limit_reached", 401),
+            must=changed(
+                failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "a"), failed("AMBIGUOUS", "AWAIT", "ERROR_FRAME", "b")
+            ),
+        ),
+        rules=("P-OWNER-5", "P-OWNER-6"),
+    )
+    yield script(
         "after_the_limit",
         "no turn starts after it",
         create(),
@@ -357,6 +369,20 @@ def errors() -> Iterator[Case]:
         ONE_BYTE,
         {"server_closes": 1009, "must": changed(failed("SAFE", "SEND", "PEER_CLOSED", **refused))},
         rules=("R-1009-2",),
+    )
+    yield script(
+        "1009_beside_a_queued_one",
+        "while one is being handed, another is queued: it is no candidate, and its phase is SEND",
+        create("a", "a", input=big),
+        create("b", "b", input=big),
+        ONE_BYTE,
+        {
+            "server_closes": 1009,
+            "must": changed(
+                failed("SAFE", "SEND", "PEER_CLOSED", "a", **refused), failed("SAFE", "SEND", "PEER_CLOSED", "b")
+            ),
+        },
+        rules=("R-1009-1", "R-1009-8", "R-EVIDENCE-2"),
     )
     yield script(
         "1009_of_a_short_one",
@@ -412,7 +438,7 @@ def lanes() -> Iterator[Case]:
         hand(message("a"), message("b")),
         server(created("r2", "b"), must={"events": [["b", "response.created", "r2"]]}),
         server(created("r1", "a"), must={"events": [["a", "response.created", "r1"]]}),
-        rules=("P-LANES-1",),
+        rules=("P-LANES-1", "I2"),
     )
     yield script(
         "too_many_at_once",
@@ -486,6 +512,63 @@ def lanes() -> Iterator[Case]:
         dialect="unknown",
         rules=("P-DIALECT-5",),
     )
+    for dialect in ("codex", "no-lanes"):
+        yield script(
+            f"dialect_{dialect}",
+            "one turn at a time, and no name that the caller has not asked for",
+            create("a", {"auto": True}),
+            create("b", {"auto": True}),
+            hand(message()),
+            server(created(), ended()),
+            hand(message()),
+            dialect=dialect,
+            rules=("P-DIALECT-1", "P-DIALECT-3", "P-DIALECT-10"),
+        )
+    yield script(
+        "announced_dialect",
+        "the answer to the upgrade says which dialect it is",
+        create("a", "a"),
+        create("b", "b"),
+        {"connected": True},
+        hand({"upgrade": "/v1/responses"}),
+        {"accepted": {"x-turnwire-dialect": "openai"}},
+        hand(message("a"), message("b")),
+        dialect=None,
+        up=False,
+        rules=("P-DIALECT-2",),
+    )
+    yield script(
+        "nobody_can_tell",
+        "a response without a name while two named turns are in flight, on a server that has lanes",
+        create("a", "a"),
+        create("b", "b"),
+        hand(message("a"), message("b")),
+        server(
+            created(),
+            must=changed(failed("AMBIGUOUS", "AWAIT", "PROTOCOL", "a"), failed("AMBIGUOUS", "AWAIT", "PROTOCOL", "b")),
+        ),
+        hand({"close": 1002}),
+        rules=("P-DIALECT-6", "I2"),
+    )
+    refused = {"type": "error", "status": 400, "error": {"code": "invalid_stream_id", "message": "no"}}
+    yield script(
+        "name_refused",
+        "a name that turnwire gave is refused: the turn goes again without it, and nothing is seen of that",
+        create("a", {"auto": True}),
+        hand(message("auto-1")),
+        server({**refused, "stream_id": "auto-1"}, must={"state": "OPEN"}),
+        hand(message()),
+        server(created(), ended(), must=changed(done("a"))),
+        rules=("P-DIALECT-11", "R-RECOVER-15", "I5"),
+    )
+    yield script(
+        "name_of_the_caller_refused",
+        "one that the caller gave is the caller's",
+        create("a", "x"),
+        hand(message("x")),
+        server({**refused, "stream_id": "x"}, must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", "a", refusal=True))),
+        rules=("P-DIALECT-11",),
+    )
     yield script(
         "other_lanes_go_on",
         "a lane whose turn was left stays busy; others go on",
@@ -497,7 +580,7 @@ def lanes() -> Iterator[Case]:
         hand(),
         server(created("r1", "a"), ended("r1", "a")),
         hand(message("a")),
-        rules=("P-LANES-9",),
+        rules=("P-LANES-9", "I9"),
     )
     yield script(
         "left_before_it_was_sent",
@@ -505,6 +588,17 @@ def lanes() -> Iterator[Case]:
         create(),
         {"cancel": "t", "must": changed(failed("SAFE", "SEND", "CANCELLED"), state="OPEN")},
         {"hand": "all", "must": {"sent": []}},
+    )
+    yield script(
+        "left_in_the_middle",
+        "a turn that is left in the middle of its message is judged as handed, until that can no longer be",
+        create("a", "a"),
+        hand(),
+        create("b", "b"),
+        ONE_BYTE,
+        {"cancel": "b", "must": changed(failed("AMBIGUOUS", "AWAIT", "CANCELLED", "b"), state="OPEN")},
+        {**CUT, "must": changed(failed("AMBIGUOUS", "AWAIT", turn="a"), failed("SAFE", "SEND", "CANCELLED", "b"))},
+        rules=("R-EVIDENCE-7", "R-EVIDENCE-8"),
     )
     yield script(
         "left_alone",
@@ -656,6 +750,182 @@ def deadlines() -> Iterator[Case]:
     )
 
 
+# --- The end of a connection, step by step ---------------------------------------------------------------------------
+
+
+NO_LIMITS = {"lane": None, "connect": None, "send": None, "receive": None}
+
+
+def endings() -> Iterator[Case]:
+    rules = ("P-CONN-20",)
+    limit = server(error("websocket_connection_limit_reached", lane="a"), must={"state": "ENDING"})
+    two = [create("a", "a"), create("b", "b"), hand(message("a"), message("b"))]
+    begun: Step = {"create": {"turn": "c", "fields": {"model": "m"}, "lane": "c"}}
+    timed: Step = {"create": {**begun["create"], "timeouts": {**NO_LIMITS, "send": 5.0}}}
+    cut: Step = {
+        "expire": True,
+        "now": 5.0,
+        "must": changed(failed("SAFE", "SEND", "TIMEOUT", "c"), state="WRITE_DISABLED"),
+    }
+    for name, before in (
+        ("open", [create("b", "b"), hand(), timed, ONE_BYTE]),
+        ("draining", [create("b", "b"), hand(), timed, ONE_BYTE, {"drain": True, "must": {"state": "DRAINING"}}]),
+        ("ending", [*two, timed, ONE_BYTE, limit]),
+    ):
+        yield script(
+            f"message_cut_while_{name}",
+            "a deadline passes within a message: nothing more is handed, and what runs goes on",
+            *before,
+            cut,
+            {"hand": "all", "must": {"sent": []}},
+            {"server_pings": "6162"},
+            {"hand": "all", "must": {"sent": []}},
+            create("d", "d", must={"refused": "SessionClosedError"}),
+            server(created("r1", "b"), must={"events": [["b", "response.created", "r1"]]}),
+            server(ended("r1", "b"), must=changed(done("b"), state="CLOSED")),
+            rules=rules,
+        )
+    yield script(
+        "message_cut_and_lost",
+        "until the connection ends",
+        create("b", "b"),
+        hand(),
+        timed,
+        ONE_BYTE,
+        cut,
+        {**CUT, "must": changed(failed("AMBIGUOUS", "AWAIT", "EOF", "b"), state="CLOSED")},
+        rules=rules,
+    )
+    left = failed("AMBIGUOUS", "AWAIT", "CANCELLED", "c")
+    leave: list[Step] = [
+        create("b", "b"),
+        hand(),
+        begun,
+        {**ONE_BYTE, "now": 1.0},
+        {"cancel": "c", "must": changed(left, state="OPEN", deadline=3.0)},
+    ]
+    yield script(
+        "left_within_its_message",
+        "a turn is left within its message, while another uses the connection: the rest is handed",
+        *leave,
+        hand(message("c")),
+        server(created("r1", "b"), must={"events": [["b", "response.created", "r1"]]}),
+        rules=("R-EVIDENCE-8",),
+    )
+    yield script(
+        "left_within_its_message_and_lost",
+        "if the connection ends before that, the turn did not run",
+        *leave,
+        {
+            **CUT,
+            "must": changed(
+                failed("AMBIGUOUS", "AWAIT", "EOF", "b"), failed("SAFE", "SEND", "CANCELLED", "c"), state="CLOSED"
+            ),
+        },
+        rules=("R-EVIDENCE-8", "I4"),
+    )
+    yield script(
+        "left_within_its_message_too_long",
+        "the transport does not take the rest in time",
+        *leave,
+        {
+            "expire": True,
+            "now": 3.0,
+            "must": changed(
+                failed("AMBIGUOUS", "AWAIT", "TRANSPORT", "b"), failed("SAFE", "SEND", "CANCELLED", "c"), state="CLOSED"
+            ),
+        },
+        rules=("R-EVIDENCE-8",),
+    )
+    yield script(
+        "message_cut_alone",
+        "with no other turn the connection ends",
+        create(),
+        ONE_BYTE,
+        {"cancel": "t", "must": changed(failed("SAFE", "SEND", "CANCELLED"), state="CLOSED")},
+        rules=rules,
+    )
+    yield script(
+        "draining_and_announced",
+        "the server announces its end to a connection that drains",
+        *two,
+        {"drain": True, "must": {"state": "DRAINING"}},
+        limit,
+        {**CUT, "must": changed(failed("AMBIGUOUS", "AWAIT", "EOF", "b"), state="CLOSED")},
+        rules=(*rules, "P-OWNER-7"),
+    )
+    yield script(
+        "ending_others_go_on",
+        "after the end was announced, turns whose message was handed go on",
+        *two,
+        limit,
+        server(created("r1", "b"), ended("r1", "b"), must=changed(done("b"))),
+        rules=(*rules, "P-OWNER-7"),
+    )
+    for name, before in (("draining", [{"drain": True}]), ("ending", [*two, limit, server(ended("r1", "b"))])):
+        yield script(
+            f"{name}_and_closed",
+            "an idle connection is closed by a handshake in this state, too",
+            *before,
+            {"close": True, "must": {"state": "CLOSING"}},
+            hand({"close": 1000}),
+            {"server_closes": 1000, "must": {"state": "CLOSED"}},
+            rules=rules,
+        )
+    yield script("draining_and_cut", "or ends", {"drain": True}, {**CUT, "must": {"state": "CLOSED"}}, rules=rules)
+    yield script(
+        "closed_with_turns",
+        "with turns on it, a connection ends without a handshake",
+        create(),
+        hand(),
+        {"close": True, "must": changed(failed("AMBIGUOUS", "AWAIT", "CLIENT_CLOSED"), state="CLOSED")},
+    )
+
+
+def redirects() -> Iterator[Case]:
+    opening = [create(), {"connected": True}, hand({"upgrade": "/v1/responses"})]
+
+    def moved(status: int, location: str, must: Any) -> Step:
+        return {"rejected": {"status": status, "headers": {"Location": location}}, "must": must}
+
+    for status in (301, 302, 303, 307, 308):
+        yield script(
+            f"redirect_{status}",
+            "a redirect within the origin is followed",
+            *opening,
+            moved(status, "/v2/responses", {"state": "CONNECTING"}),
+            {"connected": True, "must": {"state": "HANDSHAKING"}},
+            hand({"upgrade": "/v2/responses"}),
+            {"accepted": {}, "must": {"state": "OPEN"}},
+            hand(message()),
+            up=False,
+            rules=("P-CONN-3",),
+        )
+    for name, location in (
+        ("host", "https://other.example/v1/responses"),
+        ("scheme", "http://example.org/v1/responses"),
+        ("port", "https://example.org:8443/v1/responses"),
+    ):
+        yield script(
+            f"redirect_to_another_{name}",
+            "one to another origin is a rejection",
+            *opening,
+            moved(307, location, changed(failed("SAFE", "HANDSHAKE", "REJECTED", refusal=True), state="CLOSED")),
+            up=False,
+            rules=("P-CONN-3",),
+        )
+    follow: list[Step] = [moved(307, "/v2/responses", {"state": "CONNECTING"}), {"connected": True}, hand()]
+    yield script(
+        "redirect_six_times",
+        "at most five are followed",
+        *opening,
+        *follow * 5,
+        moved(307, "/v2/responses", changed(failed("SAFE", "HANDSHAKE", "REJECTED"), state="CLOSED")),
+        up=False,
+        rules=("P-CONN-3",),
+    )
+
+
 # --- Steering --------------------------------------------------------------------------------------------------------
 
 S1 = {"id": "steer_1", "previous_response_id": "r1"}
@@ -693,14 +963,14 @@ def steering() -> Iterator[Case]:
         server(cut_short),
         server(created("r2"), must=changed(given("COMMITTED", "UNSAFE"))),
         server(ended("r2"), must=changed(done(response_id="r2"))),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-4"),
     )
     yield script(
         "steer_lost",
         "the connection ends before the answer",
         *steered,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST", "AMBIGUOUS"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-3", "R-STEER-6"),
     )
     yield script(
         "steer_lost_accepted",
@@ -708,7 +978,7 @@ def steering() -> Iterator[Case]:
         *steered,
         server(answered("accepted")),
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST_ACCEPTED", "UNSAFE"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-4", "R-STEER-6", "R-STEER-7"),
     )
     yield script(
         "steer_not_handed",
@@ -716,7 +986,7 @@ def steering() -> Iterator[Case]:
         *running,
         steer,
         {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("FAILED", "SAFE", "not_sent"))},
-        rules=("R-STEER-1",),
+        rules=("R-STEER-1", "R-STEER-2", "R-STEER-6"),
     )
     yield script(
         "steer_failed",
@@ -726,7 +996,7 @@ def steering() -> Iterator[Case]:
             answered("failed", error={"code": "response_not_active", "message": "no"}),
             must=changed(given("FAILED", "SAFE", "response_not_active")),
         ),
-        rules=rules,
+        rules=("P-STEER-1", "R-STEER-5"),
     )
     yield script(
         "steer_pending",
@@ -762,6 +1032,111 @@ def steering() -> Iterator[Case]:
         dialect="azure",
         rules=("P-STEER-17",),
     )
+    pending = answered("pending", reason="waiting_for_required_input", required_input=[])
+    yield script(
+        "steer_accepted_then_pending",
+        "accepted first, and then it waits for outputs",
+        *steered,
+        server(answered("accepted")),
+        server(ended()),
+        server(pending, must=changed(done(), given("PENDING", "UNSAFE"))),
+        rules=(*rules, "P-STEER-16"),
+    )
+    yield script(
+        "steer_accepted_then_failed",
+        "accepted first, and then given back",
+        *steered,
+        server(answered("accepted")),
+        server(ended()),
+        server(
+            answered("failed", error={"code": "successor_creation_failed", "message": "no"}),
+            must=changed(done(), given("FAILED", "SAFE", "successor_creation_failed")),
+        ),
+        rules=("P-STEER-5", "P-STEER-16", "R-STEER-5"),
+    )
+    waits = [*steered, server(pending), server(ended(), must=changed(done()))]
+    yield script(
+        "steer_pending_then_committed",
+        "the turn that continues the response commits what is pending",
+        *waits,
+        create("u", previous_response_id="r1"),
+        hand(message(previous_response_id="r1")),
+        server(created("r2"), must=changed(given("COMMITTED", "UNSAFE"))),
+        rules=("P-STEER-19",),
+    )
+    yield script(
+        "steer_pending_then_failed",
+        "or the server gives it back",
+        *waits,
+        server(
+            answered("failed", error={"code": "successor_creation_failed", "message": "no"}),
+            must=changed(given("FAILED", "SAFE", "successor_creation_failed")),
+        ),
+        rules=("P-STEER-19", "P-STEER-20", "R-STEER-5"),
+    )
+    yield script(
+        "steer_pending_then_lost",
+        "or the connection ends",
+        *waits,
+        {**CUT, "must": changed(given("LOST_ACCEPTED", "UNSAFE"))},
+        rules=("R-STEER-4",),
+    )
+    yield script(
+        "steer_waits_for_the_successor",
+        "a response ends before a steer of it was handed: it goes to the next one",
+        *steered,
+        server(answered("accepted")),
+        {"steer": {"turn": "t", "as": "z", "input": "right"}},
+        server(
+            cut_short,
+            must=changed({"input": "z", "state": "HELD", "verdict": "SAFE", "code": None}),
+        ),
+        {"hand": "all", "must": {"sent": []}},
+        server(created("r2")),
+        hand({"message": {"type": "response.steer", "previous_response_id": "r2", "input": "right"}}),
+        rules=("P-STEER-15",),
+    )
+    injecting = {"name": "mine", "lanes": "YES", "injecting": "YES"}
+    inject: Step = {"inject": {"turn": "t", "as": "s", "input": [{"type": "message"}]}}
+    injected = {"message": {"type": "response.inject", "response_id": "r1", "input": [{"type": "message"}]}}
+    yield script(
+        "inject_created",
+        "an injection is committed by its answer",
+        *running,
+        inject,
+        hand(injected),
+        server({"type": "response.inject.created", "response_id": "r1"}, must=changed(given("COMMITTED", "UNSAFE"))),
+        dialect=injecting,
+        rules=("P-STEER-17", "P-INJECT-2"),
+    )
+    yield script(
+        "inject_failed",
+        "or given back",
+        *running,
+        inject,
+        hand(injected),
+        server(
+            {
+                "type": "response.inject.failed",
+                "response_id": "r1",
+                "input": [{"type": "message"}],
+                "error": {"code": "response_not_found", "message": "no"},
+            },
+            must=changed(given("FAILED", "SAFE", "response_not_found")),
+        ),
+        dialect=injecting,
+        rules=("P-STEER-12", "R-STEER-5"),
+    )
+    yield script(
+        "inject_lost",
+        "the connection ends before the answer",
+        *running,
+        inject,
+        hand(injected),
+        {**CUT, "must": changed(failed("UNSAFE", "STREAM"), given("LOST", "AMBIGUOUS"))},
+        dialect=injecting,
+        rules=("R-STEER-3",),
+    )
     yield script(
         "inject_unknown",
         "an injection where nothing says that the server takes it",
@@ -774,4 +1149,4 @@ def steering() -> Iterator[Case]:
     )
 
 
-CASES = [*verdicts(), *errors(), *lanes(), *deadlines(), *steering()]
+CASES = [*verdicts(), *errors(), *lanes(), *deadlines(), *endings(), *redirects(), *steering()]

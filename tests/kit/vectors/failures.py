@@ -21,13 +21,13 @@ def by_phase() -> Iterator[Case]:
         verdict = "SAFE" if phase in BEFORE else "AMBIGUOUS" if phase == "AWAIT" else "UNSAFE"
         for cause in CAUSES:
             for stateful in (False, True) if phase == "AWAIT" else (False,):
-                suggested, safety = {
-                    "SAFE": (True, "safe"),
-                    "UNSAFE": (False, "unsafe"),
-                    "AMBIGUOUS": (False, "unsafe") if stateful else (True, None),
+                suggested, safety, row = {
+                    "SAFE": (True, "safe", 14),
+                    "UNSAFE": (False, "unsafe", 4),
+                    "AMBIGUOUS": (False, "unsafe", 15) if stateful else (True, None, 16),
                 }[verdict]
                 if cause in OURS:
-                    suggested, safety = False, None
+                    suggested, safety, row = False, None, 3
                 yield Case(
                     f"verdicts/{phase.lower()}_{cause.lower()}{'_stateful' if stateful else ''}",
                     f"phase {phase}, cause {cause}{', continues a response' if stateful else ''}",
@@ -38,7 +38,10 @@ def by_phase() -> Iterator[Case]:
                         "kind": "OUR_OWN_DOING" if cause in OURS else verdict,
                         "advice": {"suggested": suggested, "replay_safety": safety, "retry_after": None},
                     },
-                    ({"SAFE": "R-VERDICT-2", "AMBIGUOUS": "R-VERDICT-5", "UNSAFE": "R-VERDICT-6"}[verdict],),
+                    (
+                        {"SAFE": "R-VERDICT-2", "AMBIGUOUS": "R-VERDICT-5", "UNSAFE": "R-VERDICT-6"}[verdict],
+                        f"R-ADVICE-{row}",
+                    ),
                 )
 
 
@@ -61,11 +64,21 @@ def by_status() -> Iterator[Case]:
     """Error frames of a turn by their status (R-REFUSAL)."""
     for status in (400, 401, 403, 404, 410, 413, 422, 425, 451, 499):
         yield error_frame(
-            f"status_{status}", f"an error frame with status {status} refuses", {"status": status}, **SAFE
+            f"status_{status}",
+            f"an error frame with status {status} refuses",
+            {"status": status},
+            "R-VERDICT-3",
+            "R-REFUSAL-1",
+            **SAFE,
         )
     for status in (200, 302, 399, 408, 409, 500, 502, 503, 504, 529, 599):
         yield error_frame(
-            f"status_{status}", f"an error frame with status {status} refuses nothing", {"status": status}, **AMBIGUOUS
+            f"status_{status}",
+            f"an error frame with status {status} refuses nothing",
+            {"status": status},
+            "R-VERDICT-4",
+            "R-REFUSAL-1",
+            **AMBIGUOUS,
         )
     yield error_frame("no_status", "an error frame that says nothing refuses nothing", {}, **AMBIGUOUS)
 
@@ -94,6 +107,7 @@ def by_code() -> Iterator[Case]:
             f"{code} with status 200 refuses nothing",
             {"code": code, "status": 200},
             "P-STATUS-6",
+            "R-REFUSAL-3",
             **AMBIGUOUS,
         )
     for member in ("code", "type", "message"):
@@ -103,6 +117,7 @@ def by_code() -> Iterator[Case]:
                 f"{words!r} in the {member} forbids the verdict SAFE, whatever the status",
                 {"status": 400, member: words},
                 "P-STATUS-5",
+                "R-REFUSAL-3",
                 **AMBIGUOUS,
             )
 
@@ -113,29 +128,49 @@ def advised(suggested: bool | None, safety: str | None, after: float | None = No
     return {"suggested": suggested, "replay_safety": safety, "retry_after": after}
 
 
+REJECTED: dict[str, Any] = {"phase": "HANDSHAKE", "cause": "REJECTED", "refusal": {"status": 403}}
+REFUSED_400: dict[str, Any] = {"phase": "AWAIT", "cause": "ERROR_FRAME", "refusal": {"status": 400}}
+AGAINST = advised(False, "unsafe")
 OTHERS = [
     error_frame(
         "rate_limit",
         "status 429 with retry-after",
         {"status": 429, "headers": {"retry-after": "3"}},
+        "R-REFUSAL-1",
+        "R-ADVICE-6",
         **SAFE,
         kind="REFUSED_RATE_LIMIT",
         advice=advised(True, "safe", 3.0),
     ),
-    error_frame("rate_limit_bare", "status 429", {"status": 429}, **SAFE, advice=advised(True, "safe")),
+    error_frame(
+        "rate_limit_bare",
+        "status 429",
+        {"status": 429},
+        "R-REFUSAL-1",
+        "R-ADVICE-6",
+        **SAFE,
+        advice=advised(True, "safe"),
+    ),
     error_frame(
         "retry_later",
         "a refusal with retry-after-ms",
         {"status": 400, "headers": {"retry-after-ms": "1500"}},
+        "R-REFUSAL-1",
+        "R-ADVICE-7",
+        "R-ADVICE-29",
         **SAFE,
         kind="REFUSED_RETRY_LATER",
         advice=advised(True, "safe", 1.5),
     ),
-    error_frame("plain", "any other refusal", {"status": 400}, **SAFE, kind="REFUSED", advice=None),
+    error_frame(
+        "plain", "any other refusal", {"status": 400}, "R-REFUSAL-1", "R-ADVICE-8", **SAFE, kind="REFUSED", advice=None
+    ),
     error_frame(
         "overloaded",
         "server_is_overloaded before any event",
         {"code": "server_is_overloaded", "status": 503},
+        "R-VERDICT-4",
+        "R-ADVICE-9",
         **AMBIGUOUS,
         kind="OVERLOADED",
         advice=advised(True, None),
@@ -144,6 +179,8 @@ OTHERS = [
         "server_error_without_code",
         "server_error without a code",
         {"type": "server_error"},
+        "R-VERDICT-4",
+        "R-ADVICE-9",
         **AMBIGUOUS,
         kind="OVERLOADED",
         advice=advised(True, None),
@@ -152,6 +189,8 @@ OTHERS = [
         "server_error_with_code",
         "server_error with a code",
         {"type": "server_error", "code": "x"},
+        "R-VERDICT-4",
+        "R-ADVICE-10",
         **AMBIGUOUS,
         kind="ERROR_FRAME",
         advice=None,
@@ -161,6 +200,7 @@ OTHERS = [
         "after an unknown event an error frame refuses nothing",
         {"status": 400},
         "P-START-3",
+        "R-REFUSAL-3",
         **AMBIGUOUS,
         more={"unknown_event": True},
     ),
@@ -168,6 +208,7 @@ OTHERS = [
         "of_the_connection",
         "an error that names no turn and hits all of them refuses none",
         {"status": 400, "of_connection": True},
+        "R-REFUSAL-3",
         **AMBIGUOUS,
     ),
     Case(
@@ -175,13 +216,13 @@ OTHERS = [
         "an error frame after an event of the response",
         {"phase": "STREAM", "cause": "ERROR_FRAME", "refusal": {"status": 400}},
         {"verdict": "UNSAFE", "refusal": False, "advice": advised(False, "unsafe")},
-        ("R-REFUSAL-4",),
+        ("R-REFUSAL-4", "R-ADVICE-4"),
     ),
     Case(
         "verdicts/done",
         "a turn that is done has no verdict",
         {"phase": "DONE", "cause": "EOF"},
-        {"verdict": None, "refusal": False},
+        {"verdict": None, "refusal": False, "kind": None, "advice": None},
         ("R-VERDICT-7",),
     ),
     Case(
@@ -195,28 +236,59 @@ OTHERS = [
         "verdicts/earlier_attempt",
         "an earlier attempt was AMBIGUOUS, and the last one did not run",
         {"phase": "SEND", "cause": "EOF", "earlier_may_have_run": True},
-        {"verdict": "AMBIGUOUS"},
-        ("R-VERDICT-12",),
+        {"verdict": "AMBIGUOUS", "kind": "AMBIGUOUS", "advice": advised(True, None)},
+        ("R-VERDICT-12", "R-ADVICE-16"),
+    ),
+    *(
+        Case(
+            f"verdicts/earlier_attempt_{name}",
+            f"an earlier attempt was AMBIGUOUS, and {what}",
+            {**given, "earlier_may_have_run": True, "stateful": stateful},
+            {"verdict": "AMBIGUOUS", "kind": "REFUSED_AFTER_AMBIGUOUS", "advice": advice},
+            ("R-VERDICT-12", "R-ADVICE-32" if stateful else "R-ADVICE-33"),
+        )
+        for name, what, given, stateful, advice in (
+            ("rejected", "the next upgrade was answered with 403", REJECTED, False, None),
+            ("rejected_stateful", "the same for a turn that continues a response", REJECTED, True, AGAINST),
+            ("refused", "an error frame refused the next one", REFUSED_400, False, None),
+            ("refused_stateful", "the same for a turn that continues a response", REFUSED_400, True, AGAINST),
+        )
+    ),
+    Case(
+        "verdicts/earlier_attempt_1009",
+        "an earlier attempt was AMBIGUOUS, and the last one's message was too big",
+        {"phase": "AWAIT", "cause": "PEER_CLOSED", "close_code": 1009, "too_big": True, "earlier_may_have_run": True},
+        {"verdict": "AMBIGUOUS", "kind": "TOO_BIG", "advice": advised(False, None)},
+        ("R-VERDICT-12", "R-ADVICE-12"),
     ),
 ]
 
 
 def too_big() -> Iterator[Case]:
     """Close code 1009 (REPLAY.md, "Whose 1009 it is")."""
-    for phase, mine, verdict, refused in (
-        ("SEND", True, "SAFE", True),
-        ("SEND", False, "SAFE", False),
-        ("AWAIT", True, "SAFE", True),
-        ("AWAIT", False, "AMBIGUOUS", False),
-        ("STREAM", False, "UNSAFE", False),
-        ("LANE_WAIT", None, "SAFE", False),
+    for phase, mine, verdict, refused, kind, rule in (
+        ("SEND", True, "SAFE", True, "REFUSED", "R-1009-2"),
+        ("SEND", False, "SAFE", False, "TOO_BIG_NOT_SENT", "R-ADVICE-13"),
+        ("SEND", None, "SAFE", False, "SAFE", "R-1009-8"),
+        ("AWAIT", True, "SAFE", True, "REFUSED", "R-1009-3"),
+        ("AWAIT", False, "AMBIGUOUS", False, "TOO_BIG", "R-ADVICE-12"),
+        ("STREAM", False, "UNSAFE", False, "UNSAFE", "R-ADVICE-4"),
+        ("LANE_WAIT", None, "SAFE", False, "SAFE", "R-1009-8"),
     ):
         yield Case(
             f"verdicts/1009_{phase.lower()}_{(mine and 'mine') or ('other' if mine is False else 'none')}",
             f"close code 1009 in phase {phase}; too_big is {mine}",
             {"phase": phase, "cause": "PEER_CLOSED", "close_code": 1009, "too_big": mine},
-            {"verdict": verdict, "refusal": refused},
-            ("R-1009-1",),
+            {"verdict": verdict, "refusal": refused, "kind": kind},
+            (rule,),
+        )
+    for stateful, safety in ((False, None), (True, "unsafe")):
+        yield Case(
+            f"verdicts/1009_await_{'stateful' if stateful else 'stateless'}",
+            "what may have been too big is not suggested to be repeated",
+            {"phase": "AWAIT", "cause": "PEER_CLOSED", "close_code": 1009, "stateful": stateful},
+            {"verdict": "AMBIGUOUS", "kind": "TOO_BIG", "advice": advised(False, safety)},
+            ("R-1009-7", "R-ADVICE-11", "R-ADVICE-12"),
         )
     yield Case(
         "verdicts/1008_await",
@@ -228,7 +300,7 @@ def too_big() -> Iterator[Case]:
 
 def rejected() -> Iterator[Case]:
     """An upgrade that was rejected (R-REFUSAL): nothing was sent, and by the status it is a refusal, or not now."""
-    for status in (400, 401, 403, 404, 407, 426, 501, 408, 425, 429, 500, 502, 503, 504):
+    for status in (400, 401, 403, 404, 405, 407, 426, 501, 408, 425, 429, 500, 502, 503, 504, 599):
         refused = status not in (408, 425, 429) and status < 500
         yield Case(
             f"verdicts/rejected_{status}",
@@ -243,10 +315,11 @@ def rejected() -> Iterator[Case]:
 
 
 def seen(
-    name: str, what: str, given: dict[str, Any], phase: str | None, cause: str | None, verdict: str | None
+    name: str, what: str, given: dict[str, Any], phase: str | None, cause: str | None, verdict: str | None, rule: int
 ) -> Case:
     must: dict[str, Any] = {"evidence": None if phase is None else {"phase": phase, "cause": cause}}
-    return Case(f"http/{name}", what, given, must if phase is None else {**must, "verdict": verdict}, ("R-HTTP-1",))
+    rules = ("R-HTTP-1", f"R-HTTP-{rule}", *(("R-HTTP-13",) if name == "api_error_200" else ()))
+    return Case(f"http/{name}", what, given, must if phase is None else {**must, "verdict": verdict}, rules)
 
 
 TRANSPORT: dict[str, Any] = {"cause": "TRANSPORT"}
@@ -258,6 +331,7 @@ HTTP = [
         "SEND",
         "TRANSPORT",
         "SAFE",
+        9,
     ),
     seen(
         "cut_after_it_was_handed",
@@ -266,8 +340,9 @@ HTTP = [
         "AWAIT",
         "TRANSPORT",
         "AMBIGUOUS",
+        10,
     ),
-    seen("nobody_knows", "no answer, and the client does not tell", TRANSPORT, None, None, None),
+    seen("nobody_knows", "no answer, and the client does not tell", TRANSPORT, None, None, None, 11),
     seen(
         "event_seen",
         "an event of the response had come",
@@ -275,6 +350,7 @@ HTTP = [
         "STREAM",
         "EOF",
         "UNSAFE",
+        2,
     ),
     seen(
         "answered_without_an_end",
@@ -283,6 +359,7 @@ HTTP = [
         "STREAM",
         "EOF",
         "UNSAFE",
+        5,
     ),
     *(
         seen(
@@ -292,6 +369,7 @@ HTTP = [
             "AWAIT",
             "ERROR_FRAME",
             verdict,
+            3 if verdict == "SAFE" else 4,
         )
         for status, verdict in (
             (400, "SAFE"),
@@ -311,6 +389,7 @@ HTTP = [
             "AWAIT",
             "REJECTED",
             verdict,
+            7 if verdict == "SAFE" else 8,
         )
         for status, verdict in (
             (400, "SAFE"),
@@ -331,7 +410,10 @@ def plan(
     name: str, what: str, given: dict[str, Any], reason: str | None, delay: float | None = None, *rules: str
 ) -> Case:
     must = {"plan": None if reason is None else {"reason": reason, "delay": delay}}
-    return Case(f"recovery/{name}", what, {"random": 0.0, **given}, must, rules or ("R-RECOVER-1",))
+    by_reason = {"NOT_RUN": "R-RECOVER-2", "CONNECTION_LIMIT": "R-RECOVER-3", "RATE_LIMIT": "R-RECOVER-4"}
+    by_reason |= {"AMBIGUOUS": "R-RECOVER-5", "ONLY_READS": "R-RETRIEVE-1"}
+    cited = rules or (("R-RECOVER-1",) if reason is None else (by_reason[reason],))
+    return Case(f"recovery/{name}", what, {"random": 0.0, **given}, must, cited)
 
 
 CUT: dict[str, Any] = {"phase": "SEND", "cause": "EOF"}
@@ -359,8 +441,15 @@ RECOVERY = [
         )
         for count, delay in ((1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0))
     ),
-    plan("no_more", "after five repetitions there are no more", {"failure": CUT, "made": ["NOT_RUN"] * 5}, None),
-    plan("off", "a policy without attempts", {"failure": CUT, "policy": {"attempts": 0}}, None),
+    plan(
+        "no_more",
+        "after five repetitions there are no more",
+        {"failure": CUT, "made": ["NOT_RUN"] * 5},
+        None,
+        None,
+        "R-RECOVER-6",
+    ),
+    plan("off", "a policy without attempts", {"failure": CUT, "policy": {"attempts": 0}}, None, None, "R-RECOVER-6"),
     plan(
         "longest_delay",
         "the delay has a limit",
@@ -368,8 +457,18 @@ RECOVERY = [
         "NOT_RUN",
         4.0,
     ),
-    plan("streaming", "what ran is not repeated", {"failure": {"phase": "STREAM", "cause": "EOF"}}, None),
-    plan("ambiguous", "what may have run is not repeated", {"failure": LOST}, None),
+    plan(
+        "streaming",
+        "what ran is not repeated",
+        {"failure": {"phase": "STREAM", "cause": "EOF"}},
+        None,
+        None,
+        "R-RECOVER-1",
+        "R-RECOVER-13",
+    ),
+    plan(
+        "ambiguous", "what may have run is not repeated", {"failure": LOST}, None, None, "R-RECOVER-5", "R-RECOVER-13"
+    ),
     plan(
         "ambiguous_allowed",
         "unless the caller allows it",
@@ -382,6 +481,8 @@ RECOVERY = [
         "what continues a response needs a permission of its own",
         {"failure": {**LOST, "stateful": True}, "policy": {"repeat_ambiguous_stateless": True}},
         None,
+        None,
+        "R-RECOVER-5",
     ),
     plan(
         "ambiguous_stateful_allowed",
@@ -391,7 +492,14 @@ RECOVERY = [
         0.25,
     ),
     *(
-        plan(f"cause_{cause.lower()}", f"{cause} is not repeated", {"failure": {"phase": "SEND", "cause": cause}}, None)
+        plan(
+            f"cause_{cause.lower()}",
+            f"{cause} is not repeated",
+            {"failure": {"phase": "SEND", "cause": cause}},
+            None,
+            None,
+            "R-RECOVER-7",
+        )
         for cause in ("TIMEOUT", "CLIENT_CLOSED", "CANCELLED", "TOO_LARGE")
     ),
     *(
@@ -407,9 +515,23 @@ RECOVERY = [
     plan("refused", "a refusal is not repeated", {"failure": error(status=400)}, None),
     plan("rate_limit", "429 that says how long", {"failure": asked("retry-after", "3")}, "RATE_LIMIT", 3.0),
     plan("rate_limit_ms", "in milliseconds", {"failure": asked("retry-after-ms", "250")}, "RATE_LIMIT", 0.25),
-    plan("rate_limit_bare", "429 that does not say it", {"failure": error(status=429)}, None),
-    plan("rate_limit_long", "429 that asks for too long", {"failure": asked("retry-after", "61")}, None),
-    plan("rate_limit_twice", "only once", {"failure": asked("retry-after", "3"), "made": ["RATE_LIMIT"]}, None),
+    plan("rate_limit_bare", "429 that does not say it", {"failure": error(status=429)}, None, None, "R-RECOVER-4"),
+    plan(
+        "rate_limit_long",
+        "429 that asks for too long",
+        {"failure": asked("retry-after", "61")},
+        None,
+        None,
+        "R-RECOVER-8",
+    ),
+    plan(
+        "rate_limit_twice",
+        "only once",
+        {"failure": asked("retry-after", "3"), "made": ["RATE_LIMIT"]},
+        None,
+        None,
+        "R-RECOVER-4",
+    ),
     plan(
         "rate_limit_date",
         "429 with a date",
@@ -422,6 +544,40 @@ RECOVERY = [
         "a quota that is used up is not waited for",
         {"failure": error(status=429, code="insufficient_quota", headers={"retry-after": "3"})},
         None,
+        None,
+        "R-RECOVER-8",
+    ),
+    plan(
+        "quota_of_a_plan",
+        "nor one of a plan",
+        {"failure": error(status=429, code="usage_limit_reached", headers={"retry-after": "3"})},
+        None,
+        None,
+        "P-DEFAULT-9",
+    ),
+    plan(
+        "delays",
+        "the delays of the policy",
+        {"failure": CUT, "policy": {"initial_delay": 3.0, "max_delay": 4.0}},
+        "NOT_RUN",
+        1.5,
+        "P-DEFAULT-7",
+    ),
+    plan(
+        "delays_most",
+        "and its longest",
+        {"failure": CUT, "policy": {"initial_delay": 3.0, "max_delay": 4.0}, "made": ["NOT_RUN"]},
+        "NOT_RUN",
+        2.0,
+        "P-DEFAULT-7",
+    ),
+    plan(
+        "patience",
+        "how long the policy waits for a retry-after",
+        {"failure": asked("retry-after", "61"), "policy": {"max_retry_after": 61.0}},
+        "RATE_LIMIT",
+        61.0,
+        "P-DEFAULT-8",
     ),
     plan(
         "connection_limit",
@@ -435,6 +591,8 @@ RECOVERY = [
         "only once",
         {"failure": error(code="websocket_connection_limit_reached", status=400), "made": ["CONNECTION_LIMIT"]},
         None,
+        None,
+        "R-RECOVER-3",
     ),
     plan(
         "overloaded",
@@ -460,8 +618,18 @@ RECOVERY = [
         "an upgrade answered with 401",
         {"failure": {"phase": "HANDSHAKE", "cause": "REJECTED", "refusal": {"status": 401}}},
         None,
+        None,
+        "R-REFUSAL-5",
     ),
-    plan("budget", "the time for repetitions is over", {"failure": CUT, "policy": {"budget": 5.0}, "spent": 4.9}, None),
+    plan(
+        "budget",
+        "the time for repetitions is over",
+        {"failure": CUT, "policy": {"budget": 5.0}, "spent": 4.9},
+        None,
+        None,
+        "R-RECOVER-8",
+        "R-RECOVER-11",
+    ),
     plan(
         "budget_left", "and here it is not", {"failure": CUT, "policy": {"budget": 5.0}, "spent": 4.7}, "NOT_RUN", 0.25
     ),
@@ -472,14 +640,43 @@ RECOVERY = [
         "ONLY_READS",
         0.25,
     ),
-    plan(
-        "reads_409",
-        "also after 409",
-        {"failure": error(status=409), "only_reads": True},
-        "ONLY_READS",
-        0.25,
+    *(
+        plan(
+            f"reads_{status}",
+            f"also after {status}",
+            {"failure": error(status=status), "only_reads": True},
+            "ONLY_READS",
+            0.25,
+            "R-RETRIEVE-1",
+        )
+        for status in (408, 409, 425, 429, 500, 503, 599)
     ),
-    plan("reads_404", "but not after 404", {"failure": error(status=404), "only_reads": True}, None),
+    *(
+        plan(
+            f"reads_{phase.lower()}_{cause.lower()}",
+            f"however far it got: {cause} in {phase}",
+            {"failure": {"phase": phase, "cause": cause}, "only_reads": True},
+            "ONLY_READS",
+            0.25,
+            "R-RETRIEVE-1",
+        )
+        for phase in ("SEND", "STREAM")
+        for cause in ("EOF", "TRANSPORT", "STALLED")
+    ),
+    *(
+        plan(
+            f"reads_not_{cause.lower()}",
+            f"but not after {cause}",
+            {"failure": {"phase": "AWAIT", "cause": cause}, "only_reads": True},
+            None,
+            None,
+            "R-RETRIEVE-1",
+        )
+        for cause in ("PROTOCOL", "TIMEOUT", "CANCELLED", "CLIENT_CLOSED")
+    ),
+    plan(
+        "reads_404", "but not after 404", {"failure": error(status=404), "only_reads": True}, None, None, "R-RETRIEVE-1"
+    ),
 ]
 
 CASES = [*by_phase(), *by_status(), *by_code(), *OTHERS, *too_big(), *rejected(), *HTTP, *RECOVERY]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from turnwire.sansio import tables
 
 from ._case import Case
 
@@ -103,8 +106,33 @@ def endings() -> Iterator[Case]:
     )
 
 
+TABLES = json.loads((Path(tables.__file__).parent / "spec" / "tables.json").read_text(encoding="utf-8"))["events"]
+KINDS = [
+    kind
+    for kind in TABLES["types"]
+    if kind.startswith("response.")
+    and kind not in {*TABLES["endings"], *TABLES["error_types"], *TABLES["neutral_types"]}
+    and not kind.startswith(("response.steer.", "response.inject."))
+]
+"""Types of the API, none of which ends a response (P-START-1, P-START-2, P-START-6)."""
+
+
+def kinds() -> Iterator[Case]:
+    for kind in KINDS:
+        yield event(
+            f"kind_{kind.removeprefix('response.')}",
+            f"{kind} belongs to a response",
+            {"type": kind},
+            "P-START-2",
+            "P-EVENT-1",
+            role="RESPONSE",
+            outcome=None,
+        )
+
+
 EVENTS = [
     *neutral(),
+    *kinds(),
     *endings(),
     event(
         "created",
@@ -362,6 +390,17 @@ WAITS: list[tuple[str, Any, float | None]] = [
     ("member_ms", {"error": {"retry_after_ms": 250}}, 0.25),
     ("member_minutes", {"retry_after": "1m30s"}, 90.0),
     ("resets_in", {"error": {"resets_in_seconds": 1234}}, 1234.0),
+    *(
+        (f"member_{name.lower()}_{len(name)}", {"error": {name: 7}}, 7.0)
+        for name in (
+            *("retry-after", "retry_after_seconds", "retryAfterSeconds", "reset_after_seconds", "retryDelay"),
+            "retry_delay",
+        )
+    ),
+    *(
+        (f"member_{name.lower()}_{len(name)}", {"error": {name: 70}}, 0.07)
+        for name in ("retry-after-ms", "retryAfterMs")
+    ),
     ("google", {"error": {"details": [1, {"retryDelay": "30.5s"}]}}, 30.5),
     ("words", {"status": 429, "message": "Please try again in 1.5s. See"}, 1.5),
     ("words_minutes", {"status": 429, "message": "Please try again in 1m30s."}, 90.0),
@@ -371,6 +410,27 @@ WAITS: list[tuple[str, Any, float | None]] = [
     ("soon", {"retry_after": "soon"}, None),
     ("odd_headers", {"headers": "retry-after: 5"}, None),
 ]
+NAMES = [
+    *((name, 401) for name in ("authentication_error", "invalid_api_key")),
+    ("permission_error", 403),
+    *((name, 404) for name in ("not_found_error", "model_not_found")),
+    *((name, 429) for name in ("rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "usage_limit_reached")),
+    *(
+        (name, 400)
+        for name in (
+            "previous_response_not_found",
+            "invalid_stream_id",
+            "websocket_stream_limit_reached",
+            "websocket_connection_limit_reached",
+            "invalid_prompt",
+            "context_length_exceeded",
+            "unsupported_parameter",
+            "invalid_json",
+            "unsupported_event_type",
+        )
+    ),
+]
+"""P-STATUS-3."""
 ERRORS = [
     *(
         error(
@@ -414,6 +474,19 @@ ERRORS = [
     *(
         error(f"wait_{name}", "how long to wait", {"type": "error", **payload}, retry_after=wait)
         for name, payload, wait in WAITS
+    ),
+    *(
+        error(
+            f"name_{name}", f"the status of {name}", {"error": {"code": name}}, "P-STATUS-3", code=name, status=status
+        )
+        for name, status in NAMES
+    ),
+    *(
+        error(
+            f"type_{name}", f"as a type, too: {name}", {"error": {"type": name}}, "P-STATUS-3", type=name, status=status
+        )
+        for name, status in NAMES
+        if status > 400
     ),
     error(
         "type_gives_status",

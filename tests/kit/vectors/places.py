@@ -79,6 +79,28 @@ URLS = [
         "wss://x.openai.azure.com/openai/v1/responses",
         dialect="azure",
     ),
+    *(
+        place(
+            f"host_{host}",
+            f"a host below {host}",
+            f"https://x.{host}/v1",
+            f"wss://x.{host}/v1/responses",
+            dialect=dialect,
+        )
+        for host, dialect in (
+            ("services.ai.azure.com", "azure"),
+            ("cognitiveservices.azure.com", "azure"),
+            ("chatgpt.com", "codex"),
+            ("x.ai", "unknown"),
+        )
+    ),
+    place(
+        "host_that_looks_alike",
+        "not one that only ends with the same letters",
+        "https://notopenai.azure.com/v1",
+        "wss://notopenai.azure.com/v1/responses",
+        dialect="unknown",
+    ),
     place(
         "codex",
         "codex needs a beta",

@@ -105,6 +105,7 @@ def in_full(talk: Any) -> list[str]:
 
 @pytest.mark.parametrize("fields", STORED)
 async def test_fifty_turns_of_a_coding_agent_are_the_same_with_faults(shell, fields):
+    """C-DELTA-11."""
     calm = await outcome_of(shell, fields, faulty=False)
     rough = await outcome_of(shell, fields, faulty=True)
     # The histories, and what the tools did.

@@ -83,6 +83,7 @@ async def test_C1_streaming_yields_the_sdks_objects(shell, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_C5_a_model_response_has_output_usage_and_ids(shell, kind):
+    """P-CONN-14."""
     async with serve() as server, model_of(shell, kind, server) as model:
         response = await ask(model, shell, "one two")
         assert text_of(response) == "one two"

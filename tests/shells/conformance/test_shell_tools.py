@@ -141,7 +141,10 @@ async def test_after_max_turns_it_goes_on_with_all_that_came(shell):
 @pytest.mark.parametrize("state", ["running", "recorded"])
 @pytest.mark.parametrize("repeatable", [False, True])
 async def test_in_another_process_no_tool_runs_twice(shell, state, repeatable):
-    """The process ends right after a call was saved in this state; the connection and its memory end with it."""
+    """C-TOOL-6.
+
+    The process ends right after a call was saved in this state; the connection and its memory end with it.
+    """
     tools, texts = Tools(), []
     script = [
         calls(("echo", {"text": "a"})),
@@ -196,6 +199,7 @@ async def test_a_cut_in_the_middle_of_a_turn_runs_no_tool_again(shell):
 
 
 async def test_cancelling_the_caller_cancels_what_runs_and_nothing_is_lost(shell):
+    """C-TOOL-9."""
     started, ended, threads = anyio.Event(), [], []
     released = threading.Event()
 
