@@ -15,7 +15,7 @@ from fuzz.choices import Choices
 from kit.search_conversation import ConversationWorld
 from kit.search_pool import Ask, PoolWorld
 from kit.search_steering import SteeredWorld
-from kit.search_world import ANNOUNCED, BIG, KNOWN_WITHOUT, LEARNED, SMALL_LIMIT, WITHOUT, Action, Caller, World
+from kit.search_world import BIG, KNOWN_WITHOUT, LEARNED, SMALL_LIMIT, WITHOUT, Action, Caller, World
 from turnwire.sansio.connection._tables import MAX_REDIRECTS
 from turnwire.sansio.lanes import AUTO
 from turnwire.sansio.replay import RecoveryPolicy
@@ -97,5 +97,3 @@ def _chosen(world: World, choices: Choices, redirects: bool) -> Action | None:
     if type(world) is World and action[0] == "hand" and byte % 3 == 0:
         return "hand", 1 + choices.byte()
     return action
-
-

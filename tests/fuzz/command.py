@@ -140,7 +140,9 @@ def hunt(name: str, mutant: str, seconds: float) -> bool:
     if match is None:
         print(f"{name}: {mutant} was not found in {seconds:.0f} s", flush=True)
         return False
-    print(f"{name}: {mutant}: found after {int(match[1]):,} executions, {match[2]} s of CPU time: {match[3]}", flush=True)
+    print(
+        f"{name}: {mutant}: found after {int(match[1]):,} executions, {match[2]} s of CPU time: {match[3]}", flush=True
+    )
     return True
 
 

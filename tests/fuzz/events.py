@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -124,10 +125,8 @@ def read_all(value: object, depth: int) -> None:
 
 
 def _call(method: Any) -> None:
-    try:
+    with suppress(EventDecodeError, TypeError):  # TypeError: it wants an argument.
         method()
-    except (EventDecodeError, TypeError):  # TypeError: it wants an argument.
-        pass
 
 
 _NAMES: dict[type, list[str]] = {}

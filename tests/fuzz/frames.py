@@ -52,7 +52,10 @@ class Setting(NamedTuple):
     def ours(self) -> WebSocket:
         extensions = [_enabled(Deflate, self)] if self.deflate else []
         return WebSocket(
-            client=self.client, extensions=extensions, max_message_size=self.limit, random_bytes=lambda n: bytes(range(1, n + 1))
+            client=self.client,
+            extensions=extensions,
+            max_message_size=self.limit,
+            random_bytes=lambda n: bytes(range(1, n + 1)),
         )
 
 
@@ -267,7 +270,9 @@ def _written(writer: WebSocket, kind: str, payload: bytes, expected: list[Item])
     """Write it, and add what is to be read."""
     match kind:
         case "text" | "fragments":
-            text = payload.decode("utf-8", "replace").encode() * (300 if kind == "fragments" and len(payload) > 900 else 1)
+            text = payload.decode("utf-8", "replace").encode() * (
+                300 if kind == "fragments" and len(payload) > 900 else 1
+            )
             expected.append(text)
             yield from writer.fragments(text) if kind == "fragments" else (writer.text(text),)
         case "ping" | "pong":

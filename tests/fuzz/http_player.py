@@ -1,4 +1,4 @@
-"""Bytes to an HTTP connection: an answer of any kind to a request, whole or in pieces, and programs of several turns."""
+"""Bytes to an HTTP connection: answers of any kind to a request, whole or in pieces, and programs of several turns."""
 
 from __future__ import annotations
 

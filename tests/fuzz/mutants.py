@@ -30,7 +30,9 @@ def any_close_code_is_taken(patch: pytest.MonkeyPatch) -> None:
 def a_long_text_is_masked_from_its_start(patch: pytest.MonkeyPatch) -> None:
     """The key does not go on where a long text is masked in pieces."""
     original = _frames.mask
-    patch.setattr(_frames, "mask", lambda payload, key: original(payload[:300], key) + original(payload[300:], key[::-1]))
+    patch.setattr(
+        _frames, "mask", lambda payload, key: original(payload[:300], key) + original(payload[300:], key[::-1])
+    )
 
 
 def the_reason_tells_the_place(patch: pytest.MonkeyPatch) -> None:

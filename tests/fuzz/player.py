@@ -37,7 +37,19 @@ LANES: Final[tuple[AnyLane, ...]] = (None, "a", "b", AUTO)
 DEADLINES: Final = Timeouts(lane=50.0, connect=40.0, send=20.0, receive=10.0)
 MOST_TURNS: Final = 12
 NOTHING_SAID: Final = (Role.NEUTRAL, Role.UNKNOWN)
-STEPS: Final = ("arrive", "arrive", "arrive", "hand", "hand some", "create", "cancel", "expire", "read", "steer", "drain")
+STEPS: Final = (
+    "arrive",
+    "arrive",
+    "arrive",
+    "hand",
+    "hand some",
+    "create",
+    "cancel",
+    "expire",
+    "read",
+    "steer",
+    "drain",
+)
 Trace = list[Any]
 
 

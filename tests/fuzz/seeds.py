@@ -18,7 +18,21 @@ from kit.odd_events import CORPUS
 from kit.server_client import RAW_UPGRADE
 from turnwire.sansio.websocket import WebSocket
 
-__all__ = ["committed", "connections", "events", "frames", "http", "http_words", "messages", "programs", "servers", "stream_words", "streams", "words", "written"]
+__all__ = [
+    "committed",
+    "connections",
+    "events",
+    "frames",
+    "http",
+    "http_words",
+    "messages",
+    "programs",
+    "servers",
+    "stream_words",
+    "streams",
+    "words",
+    "written",
+]
 
 KEPT = Path(__file__).with_name("corpus")
 
@@ -121,7 +135,13 @@ def http_answers() -> Iterator[bytes]:
         elif number % 5 == 2:
             yield _answer(b"400 Bad", text, b"application/json", chunked=False)
     response = plain[plain.index(b'"response":') + 11 : -1] % b"completed"
-    for status in (b"200 OK", b"307 There\r\nLocation: /v1/there", b"401 No", b"429 Later\r\nRetry-After: 3", b"503 No"):
+    for status in (
+        b"200 OK",
+        b"307 There\r\nLocation: /v1/there",
+        b"401 No",
+        b"429 Later\r\nRetry-After: 3",
+        b"503 No",
+    ):
         for kind in (b"application/json", b"text/html", b"text/event-stream"):
             yield _answer(status, response, kind, chunked=False)
             yield _answer(status, gzip.compress(response, mtime=0), kind + b"\r\nContent-Encoding: gzip", chunked=True)
@@ -171,13 +191,17 @@ def servers(kind: str) -> Iterator[bytes]:
     """What clients send: as programs (``"programs"``), as bytes after the upgrade (``"raw"``), from the first byte
     (``"first"``)."""
     client = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
-    requests = [json.dumps(vector["output"]["message"]) for vector in vectors("requests") if "message" in vector["output"]]
+    requests = [
+        json.dumps(vector["output"]["message"]) for vector in vectors("requests") if "message" in vector["output"]
+    ]
     texts = [text.encode() for text in (*requests, *ASKED)]
     for number in range(len(texts) + 32):
         some = [texts[(number * 5 + at) % len(texts)] for at in range(1 + number % 5)]
         head = bytes((number % 64, number % 7))
         if kind == "programs":
-            steps = (b"\0" + text + b"\n" + (b"\4\0\3\0", b"", b"\4\0", b"\5\0\0")[at % 4] for at, text in enumerate(some))
+            steps = (
+                b"\0" + text + b"\n" + (b"\4\0\3\0", b"", b"\4\0", b"\5\0\0")[at % 4] for at, text in enumerate(some)
+            )
             yield head + b"".join(steps) + b"\7\4\0\3\0\6"
             continue
         frames = b"".join(map(client.text, some)) + client.ping(b"?") + (client.close(1000) if number % 2 else b"")

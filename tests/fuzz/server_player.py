@@ -42,7 +42,11 @@ class ServerPlayer:
             options["max_remembered"] = 1
         self.server = ServerConnection(
             options=ServerOptions(
-                dialect=DIALECTS[byte & 3], strict=bool(byte & 8), compression=self.compressed, lifetime=100.0, **options
+                dialect=DIALECTS[byte & 3],
+                strict=bool(byte & 8),
+                compression=self.compressed,
+                lifetime=100.0,
+                **options,
             )
         )
         deflate = Deflate()
@@ -190,6 +194,7 @@ def from_the_first_byte(data: bytes) -> None:
 
 def in_messages(data: bytes) -> None:
     """A program in which whole messages arrive, each up to the next line's end."""
+
     def play(player: ServerPlayer, steps: bytes) -> list[Any]:
         client = WebSocket(client=True, random_bytes=lambda length: b"\x17" * length)
         choices = Choices(steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fuzz.choices import Choices
 from fuzz.player import HEAD, Player
 from kit.machines import ENDPOINT, steady, switching
 from turnwire.sansio.connection import ConnectionOptions, ResponsesConnection, State, Turn

@@ -83,7 +83,10 @@ def frames() -> Iterator[Case]:
         "binary", "a binary message is refused by the client", frame(FIN | BINARY, b"hi"), {"violation": 1003}
     )
     yield received(
-        "binary_by_its_header", "and by its header, whatever follows", frame(FIN | BINARY, b"hi")[:2], {"violation": 1003}
+        "binary_by_its_header",
+        "and by its header, whatever follows",
+        frame(FIN | BINARY, b"hi")[:2],
+        {"violation": 1003},
     )
     within = frame(TEXT, b"a") + frame(TEXT, b"b")[:2]
     yield received("text_within_fragments_by_its_header", "a new text within another, by its header", within, BAD)
