@@ -18,7 +18,7 @@ from typing import Final
 from fuzz import runs
 from fuzz.mutants import DEEPER, MUTANTS
 from fuzz.seeds import committed
-from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS, TOGETHER, named
 
 __all__ = ["main"]
 
@@ -34,6 +34,7 @@ EPILOG: Final = """\
 examples:
   python -m tests.fuzz frames --seconds 60
   python -m tests.fuzz --all --seconds 10 --jobs 2
+  python -m tests.fuzz together --seconds 10      (all targets in one process)
   python -m tests.fuzz frames --replay /tmp/findings/frames/AssertionError-check_frames-0123456789ab.bin
 
 A finding is an input for which an oracle of its target does not hold. It is written to the folder --findings, with its
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def main(given: list[str] | None = None) -> int:
     """Do what the arguments say; the exit status: 0, 1 after a finding, 2 for wrong arguments, 130 after Ctrl-C."""
     options = parser().parse_args(given)
-    unknown = [name for name in options.target if name not in TARGETS]
+    unknown = [name for name in options.target if name not in (*TARGETS, TOGETHER)]
     if unknown:
         parser().error(f"no target is named {unknown[0]!r}: there are {', '.join(TARGETS)}")
     if options.list:
@@ -90,7 +91,7 @@ def replay(names: list[str], path: Path) -> int:
     """Run one input; an oracle that does not hold ends this with its traceback."""
     data = path.read_bytes()
     for name in names:
-        TARGETS[name].run(data)
+        named(name).run(data)
         print(f"{name}: {len(data)} bytes, and every oracle holds")
     return 0
 
@@ -150,14 +151,14 @@ def write_seeds(name: str, folder: Path) -> Path:
     """A new folder with what this target begins with."""
     seeds = folder / "seeds"
     seeds.mkdir()
-    for number, data in enumerate((*TARGETS[name].seeds(), *committed(name))):
+    for number, data in enumerate((*named(name).seeds(), *committed(name))):
         (seeds / f"{number:05}").write_bytes(data)
     return seeds
 
 
 def fuzz(name: str, options: argparse.Namespace, findings: Path) -> runs.Run:
     """Run one target in a process of its own, for its seconds."""
-    target = TARGETS[name]
+    target = named(name)
     before = set(findings.glob("*.bin"))
     with tempfile.TemporaryDirectory(prefix="turnwire-fuzz-") as folder:
         corpus = Path(folder, "corpus") if options.corpus is None else options.corpus / name

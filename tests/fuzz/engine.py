@@ -86,14 +86,14 @@ def main() -> None:
 
     name, folder, mutant, *options = sys.argv[1:]
     with atheris.instrument_imports(include=INSTRUMENTED):
-        from fuzz.targets import TARGETS
-    run = keeping(TARGETS[name].run, Path(folder))
+        from fuzz.targets import named
+    run = keeping(named(name).run, Path(folder))
     if mutant != "-":
         import pytest
         from fuzz.mutants import planted
 
         planted(name, mutant)(pytest.MonkeyPatch())
-        run = until_found(TARGETS[name].run)
+        run = until_found(named(name).run)
     signal.signal(signal.SIGVTALRM, stop)
     atheris.Setup([sys.argv[0], *options], run)
     atheris.Fuzz()

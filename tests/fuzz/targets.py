@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from fuzz import calls, events, frames, http_player, seeds, server_player, streams, websocket_player
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["TARGETS", "TOGETHER", "Target", "named"]
 
 
 class Target(NamedTuple):
@@ -96,3 +97,22 @@ TARGETS: Final[Mapping[str, Target]] = {
     ),
     "calls": Target("programs of API calls against a model of a server", calls.play, seeds.programs, 200),
 }
+
+TOGETHER: Final = "together"
+"""The name of a target that is all others: the first byte of an input chooses. To start one process takes seconds, so a
+short run over everything takes this."""
+
+
+def named(name: str) -> Target:
+    """The target with this name."""
+    return TARGETS[name] if name != TOGETHER else Target("all others, by the first byte", _run_any, _seeds_of_all)
+
+
+def _run_any(data: bytes) -> None:
+    number = data[0] if data else 0
+    list(TARGETS.values())[number % len(TARGETS)].run(data[1:])
+
+
+def _seeds_of_all() -> Iterator[bytes]:
+    for number, target in enumerate(TARGETS.values()):
+        yield from (bytes((number,)) + data for data in islice(target.seeds(), 0, None, 7))
