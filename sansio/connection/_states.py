@@ -12,7 +12,7 @@ A connection
              ▲                                     │                                               ▲
              └───────── redirect, same origin ─────┘        any state: end of file, failure, abort ┘
 
-    After OPEN it may take fewer and fewer turns. Each state in this table also refuses what the state above it refuses.
+    After OPEN it may take fewer and fewer turns (P-CONN-20). Each state here refuses what the state above it refuses.
     From each of them the connection can only move down the table, or to CLOSING and CLOSED:
 
     ================ ======================================= ===================================================
