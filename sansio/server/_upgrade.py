@@ -34,7 +34,10 @@ class Upgrade:
             self._http.receive_data(data)
             request = self._http.next_event()
         except h11.RemoteProtocolError as exc:
-            return Rejected(exc.error_status_hint, {}, without_quotes(exc).encode())
+            words = without_quotes(exc)
+            # h11 has two texts for it, by how the bytes were split.
+            words = "illegal request line" if "request line" in words else words
+            return Rejected(exc.error_status_hint, {}, words.encode())
         if not isinstance(request, h11.Request):
             return None
         if request.method != b"GET":

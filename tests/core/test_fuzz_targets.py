@@ -82,7 +82,7 @@ def test_the_runs_of_the_log_come_to_totals(tmp_path: Path, capsys: pytest.Captu
 
 def test_every_finding_of_the_log_is_explained() -> None:
     found = {(one.target, name) for one in runs.read() for name in one.findings}
-    text = (HERE / "FINDINGS.md").read_text()
+    text = (HERE / "findings.md").read_text()
     open_ones = [f"{target}: {name}" for target, name in sorted(found) if name not in text]
     assert open_ones == []
 

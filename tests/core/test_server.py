@@ -73,8 +73,8 @@ def test_what_is_no_upgrade_is_rejected_with_an_http_response(raw: bytes, status
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_what_is_no_http_is_refused_without_being_repeated_however_it_is_split(step: int) -> None:
-    raw = b"\x01GET /v1?key=sk-hush HTTP/1.1\r\n\r\n"
+@pytest.mark.parametrize("raw", [b"\x01GET /v1?key=sk-hush HTTP/1.1\r\n\r\n", b"\r\n\r"])
+def test_what_is_no_http_is_refused_without_being_repeated_however_it_is_split(raw: bytes, step: int) -> None:
     server = ServerConnection()
     for begin in range(0, len(raw), step):
         server.receive_data(raw[begin : begin + step], 0.0)
