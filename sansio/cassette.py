@@ -39,7 +39,7 @@ class _Recorded:
         self._speed = speed
 
     def reply(self) -> Reply:
-        """The answer. Raises UserError for a turn that has no end."""
+        """The answer. Raises UserError for a turn that has no end (F-CASSETTE-2)."""
         track = self.track
         refusal = (track.evidence or {}).get("refusal")
         if refusal is not None and not track.events:
@@ -69,6 +69,8 @@ class Cassette:
     are not compared: they are answered in order.
 
     Raises RecordingError for what is no recording, or cannot be replayed.
+
+    Source: F-CASSETTE-1.
     """
 
     def __init__(self, contents: bytes, *, speed: float | None = 1.0) -> None:

@@ -3,7 +3,7 @@
 The promise
     No machine of the core draws a random number by itself: each is given ``random_bytes`` and calls it for masking
     keys, handshake keys and the spread of delays. Only this module names the default; RFC 6455 section 10.3 requires it
-    to be unpredictable. With a source that repeats, the same calls give the same bytes.
+    to be unpredictable. With a source that repeats, the same calls give the same bytes (I8).
 """
 
 from __future__ import annotations

@@ -168,11 +168,17 @@ def is_error(payload: Mapping[str, object]) -> bool:
     Source: P-SHAPE-3.
     """
     kind = payload.get("type")
-    if (isinstance(kind, str) and kind) or payload.get("object") == "response" or "output" in payload:
+    if (
+        (isinstance(kind, str) and kind)
+        or payload.get("object") == "response"
+        or isinstance(payload.get("output"), list)
+    ):
         return False
     if payload.get("error") is not None or payload.get("detail") is not None:
         return True
-    return ("error" in payload or "detail" in payload) and any(name in payload for name in ("message", "code"))
+    return ("error" in payload or "detail" in payload) and any(
+        payload.get(name) is not None for name in ("message", "code")
+    )
 
 
 def read_error(payload: object, *, status: int | None = None, headers: Mapping[str, str] = {}) -> ErrorBody:

@@ -85,7 +85,7 @@ class Verdict(enum.Enum):
     """May the turn be sent again?"""
 
     SAFE = "safe"
-    """It did not run: no server that behaves can have started it (R-VERDICT-9, R-VERDICT-10)."""
+    """It did not run: no server that behaves can have started it (R-VERDICT-9, R-VERDICT-10; I3, I4)."""
     UNSAFE = "unsafe"
     """It ran, at least in part: sending it again does the work twice."""
     AMBIGUOUS = "ambiguous"

@@ -3,8 +3,8 @@
 The promise
     Turns of one lane run one after another, in the order in which they were submitted. Turns of different lanes run
     side by side, at most ``max_in_flight`` at a time (16, or what the dialect allows if that is less), and one busy
-    lane never keeps the others from their slots. A turn that may not start yet waits here, unsent, so its verdict is
-    SAFE.
+    lane never keeps the others from their slots (I9). A turn that may not start yet waits here, unsent, so its verdict
+    is SAFE.
 
 A lane is named by its ``stream_id``. None names the default lane: it follows the same rules, but its name does not
 count towards the 32 that a connection may use in its life (PROTOCOL.md, "Lanes"; the numbers are the server's).

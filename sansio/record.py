@@ -48,7 +48,7 @@ class BinaryFile(Protocol):
 
 
 OpenFile: TypeAlias = Callable[[str, str], Any]
-"""Opens a file by its path and mode (``wb``, ``ab``), readable by its owner alone if it is new."""
+"""Opens a file by its path and mode (``wb``, ``ab``), readable by its owner alone if it is new (F-SECRET-3)."""
 
 
 class Recording:
@@ -108,7 +108,7 @@ class Recording:
 
     def write(self, session: int, parts: Sequence[bytes]) -> bool:
         """Write one line, which is given in parts. Returns False if that would exceed ``max_bytes``: then
-        :meth:`finish` has to follow. Hot path: runs once per read, and so does not join the parts."""
+        :meth:`finish` has to follow. Hot path: runs once per read, and so does not join the parts (F-FILE-4)."""
         if self.over:
             return True
         size = sum(map(len, parts))

@@ -57,7 +57,8 @@ requests it sends that a model answers: a server that bills, bills them. Prompts
 the model says. PATTERN is the name of a check, of a group of them (lanes), or a pattern (*/unknown).
 
 A skip has a reason: what the server does not have cannot be checked. With --dialect, what that kind of server has is
-expected.
+expected. With --json a line has check, rules, outcome (passed, failed or skipped), what, expected, came, means, reason
+and seconds.
 
 Exit status: 0 if no check failed; 1 if one did, or if there is no connection; 2 for wrong arguments; 130 after
 Ctrl-C."""
@@ -167,8 +168,8 @@ class _Report:
     def begin(self, place: Endpoint, requests: int) -> None:
         """Say what is about to be sent."""
         print(
-            f"turnwire check: {self._total} checks of {place.words}, which send at most {requests} requests that a "
-            "model answers. A server that bills, bills them.",
+            f"turnwire check: {self._total} check{'s' * (self._total != 1)} of {place.words}: at most {requests} "
+            "requests that a model answers. A server that bills, bills them.",
             file=sys.stderr,
         )
 
@@ -289,7 +290,9 @@ class _Transports:
         try:
             with anyio.fail_after(self._timeout):
                 stream = await self._connect(place)
-        except (OSError, ssl.SSLError, TimeoutError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
+        except TimeoutError:
+            return StepResult(problem=f"no answer within {self._timeout:g} s")
+        except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
             return StepResult(problem=str(exc) or type(exc).__name__)
         self._streams.append(stream)
         return StepResult(peer=len(self._streams) - 1)

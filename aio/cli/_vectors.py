@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked; return the exit status."""
+    """Do what was asked; return the exit status (V-DOOR-3)."""
     if arguments.action == "answer":
         return _answer(sys.stdin, sys.stdout)
     chosen = list(_vectors(arguments.group or (), arguments.id or ()))
@@ -127,7 +127,7 @@ def _answer(lines: IO[str], out: IO[str]) -> int:
 
 
 class _Program:
-    """A program behind the door. A thread reads its answers, so that waiting for one can have a limit."""
+    """A program behind the door. A thread reads its answers, so that waiting for one can have a limit (V-DOOR-1)."""
 
     def __init__(self, command: str, timeout: float) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - the user names the program
@@ -154,7 +154,7 @@ class _Program:
             pass
 
     def ask(self, vector: Vector) -> dict[str, Any]:
-        """Its answer to one vector; an ``error`` if there is none."""
+        """Its answer to one vector; an ``error`` if there is none (V-DOOR-2)."""
         question = {"id": vector.id, "group": vector.group, "input": vector.input}
         try:
             print(json.dumps(question), file=self._questions, flush=True)

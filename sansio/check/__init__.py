@@ -3,8 +3,8 @@
 The promise
     A check never sends what it does not say: each declares how many requests it sends that a model answers
     (:func:`requests_of`). No check depends on what the model says. What a server sends raises nothing here: it makes a
-    check pass, fail or be skipped, with what was expected and what came (P-CHECK-9). A credential is in no outcome and no
-    ``repr``.
+    check pass, fail or be skipped, with what was expected and what came (P-CHECK-9). A credential is in no outcome
+    and no ``repr``.
 
 A check
     A name, the ids of the rules of PROTOCOL.md that it is about, what a failure means for users of the server, and a

@@ -10,6 +10,7 @@ import msgspec
 from ..chance import SYSTEM_RANDOM, RandomBytes
 from ..dialect import Dialect
 from ..endpoint import Endpoint
+from ..secret import Secret
 from ._shown import CheckFailedError, CheckSkippedError
 from ._steps import Script
 
@@ -17,6 +18,10 @@ __all__ = ["Check", "Context", "Group", "Need", "Probe"]
 
 T = TypeVar("T")
 
+CREDENTIALS: Final = frozenset({"authorization", "api-key"})
+"""Headers that hold a credential, in lower case."""
+_LEAST: Final = 8
+"""Characters of a credential that is hidden; a shorter one is a part of ordinary words."""
 SHORT_PROMPT: Final = "Answer with one word: yes."
 LONG_PROMPT: Final = "Repeat these numbers: " + " ".join(map(str, range(1, 141)))
 """A prompt whose answer is long enough to be overtaken by another one."""
@@ -45,12 +50,23 @@ class Context:
         self.age = age
         self.given_dialect = dialect
         self.random_bytes = random_bytes
+        self._credentials = [
+            Secret(value.reveal().rpartition(" ")[2]) for name, value in place.headers if name.lower() in CREDENTIALS
+        ]
         self.found: dict[str, object] = {}
         """What the probes have found, by their names; an exception if that is what came of one."""
 
     def request(self, input: object = SHORT_PROMPT, **fields: Any) -> dict[str, Any]:
         """A ``response.create`` that any model answers, and that leaves nothing behind."""
         return {"type": "response.create", "model": self.model, "input": input, "store": False, **fields}
+
+    def hide(self, data: bytes) -> bytes:
+        """What a server sends, without the credential, which it may repeat. This is done before anything is cut for a
+        report: a part of a key is not found any more."""
+        for each in self._credentials:
+            if len(each.reveal()) >= _LEAST:
+                data = data.replace(each.reveal().encode("latin-1"), b"***")
+        return data
 
     def unknown_id(self) -> str:
         """The id of a response that there is not."""

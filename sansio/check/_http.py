@@ -11,12 +11,12 @@ import msgspec
 
 from ..secret import Secret, without_quotes
 from ..sse import EventStream
+from ._context import CREDENTIALS
 
 __all__ = ["AnswerReader", "CheckedAnswer", "request_bytes"]
 
 MOST: Final = 4 * 1024 * 1024
 """Bytes of a body that are kept."""
-_CREDENTIALS: Final = frozenset({"authorization", "api-key"})
 
 
 class CheckedAnswer(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def request_bytes(
     """A request as it is, valid or not. Without ``credentials``, the headers that authenticate are left out."""
     lines = [f"{method} {target} {version}", f"Host: {host}"]
     for name, value in headers.items():
-        if credentials or name.lower() not in _CREDENTIALS:
+        if credentials or name.lower() not in CREDENTIALS:
             lines.append(f"{name}: {Secret(value).reveal()}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 

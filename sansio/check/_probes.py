@@ -10,7 +10,7 @@ from ..dialect import Dialect, Support
 from ..encoding import encode_json
 from ._context import Context, Need, Probe
 from ._http import CheckedAnswer
-from ._read import is_error_frame
+from ._read import at, is_error_frame
 from ._shown import CheckFailedError, CheckSkippedError
 from ._steps import Script
 from ._turns import code_of, completed, of_response, on_lane
@@ -134,7 +134,10 @@ def _no_key(context: Context) -> Script[CheckedAnswer | dict[str, Any]]:
         return answer
     wire = CheckWire(context, peer, answer)
     yield from wire.send({"type": "turnwire.check"})
-    return (yield from wire.event("an answer to a message of an unknown type"))
+    try:
+        return (yield from wire.event("an answer to a message of an unknown type"))
+    except CheckFailedError:
+        return {}  # Whether it needs a key cannot be told.
 
 
 ACCEPTED: Final = Probe("accepted", _accepted)
@@ -183,23 +186,27 @@ def _needs_warm_ups(context: Context) -> Script[None]:
 
 def _needs_steering(context: Context) -> Script[None]:
     accepted = yield from ACCEPTED(context)
-    if accepted.dialect.steering is Support.NO:
-        raise CheckSkippedError(f"the server has no steering: its dialect is {accepted.dialect.name}")
-    answer = yield from STEER(context)
-    if code_of(answer) == "unsupported_event_type" and accepted.dialect.steering is not Support.YES:
-        raise CheckSkippedError("the server has no steering: response.steer is an unsupported_event_type")
+    yield from _supported(context, accepted, accepted.dialect.steering, "steering", STEER)
 
 
 def _needs_injecting(context: Context) -> Script[None]:
     accepted = yield from ACCEPTED(context)
-    if accepted.dialect.injecting is Support.NO:
-        raise CheckSkippedError(f"the server has no injecting: its dialect is {accepted.dialect.name}")
-    try:
-        answer = yield from INJECT(context)
-    except CheckFailedError as exc:
-        raise CheckSkippedError(f"the server has no injecting, or does not answer: {exc.came}") from None
-    if code_of(answer) == "unsupported_event_type" and accepted.dialect.injecting is not Support.YES:
-        raise CheckSkippedError("the server has no injecting: response.inject is an unsupported_event_type")
+    yield from _supported(context, accepted, accepted.dialect.injecting, "injecting", INJECT)
+
+
+def _supported(
+    context: Context, accepted: AcceptedUpgrade, support: Support, what: str, probe: Probe[dict[str, Any]]
+) -> Script[None]:
+    """What a dialect says that a server has is asked for; what it does not say, only if the server seems to have it."""
+    if support is Support.NO:
+        raise CheckSkippedError(f"the server has no {what}: its dialect is {accepted.dialect.name}")
+    if support is Support.UNKNOWN:
+        try:
+            answer = yield from probe(context)
+        except CheckFailedError as exc:
+            raise CheckSkippedError(f"the server has no {what}, or does not answer: {exc.came}") from None
+        if code_of(answer) == "unsupported_event_type":
+            raise CheckSkippedError(f"the server has no {what}: it is an unsupported_event_type")
 
 
 def _needs_http(context: Context) -> Script[None]:
@@ -210,8 +217,8 @@ def _needs_http(context: Context) -> Script[None]:
 
 def _needs_key(context: Context) -> Script[None]:
     found = yield from NO_KEY(context)
-    if isinstance(found, dict) and found.get("status") not in REFUSALS:
-        raise CheckSkippedError("the server takes requests without a key")
+    if isinstance(found, dict) and at(found, "status") not in REFUSALS:
+        raise CheckSkippedError("the server takes requests without a key, or does not say that it needs one")
 
 
 WEBSOCKET: Final = Need((ACCEPTED,), _needs_websocket)

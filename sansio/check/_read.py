@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from ..error_body import ERROR_TYPES
 from ..events import ENDINGS
 
-__all__ = ["Event", "Events", "at", "ends", "is_error_frame", "items_at", "event_type", "text_at"]
+__all__ = ["TOO_MANY", "Event", "Events", "at", "ends", "is_error_frame", "items_at", "event_type", "text_at"]
 
+TOO_MANY: Final = 429
+"""The status of an answer that says only that there were too many requests."""
 Event: TypeAlias = Mapping[str, Any]
 Events: TypeAlias = Sequence[Event]
 

@@ -1,4 +1,4 @@
-"""A run of one check, and what came of it."""
+"""A run of one check, and what came of it (PROTOCOL.md, P-CHECK-9)."""
 
 from __future__ import annotations
 

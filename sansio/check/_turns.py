@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 from ..events import ENDINGS
-from ._read import Event, at, event_type, is_error_frame
+from ._read import TOO_MANY, Event, at, event_type, is_error_frame
 from ._shown import CheckFailedError, CheckSkippedError, expect
 
 __all__ = ["CREATED", "code_of", "completed", "error_of", "response_id_of", "of_response", "on_lane", "refused"]
 
 CREATED: Final = "response.created"
-_BUSY: Final = 429
 
 
 def error_of(event: Event) -> Event:
@@ -43,7 +42,7 @@ def response_id_of(event: Event) -> object:
 
 def not_busy(event: Event) -> None:
     """Raise CheckSkippedError for an answer that only says that there were too many requests."""
-    if is_error_frame(event) and event.get("status") == _BUSY:
+    if is_error_frame(event) and event.get("status") == TOO_MANY:
         raise CheckSkippedError(f"the server has answered 429 ({code_of(event)}), which says nothing about this")
 
 

@@ -7,17 +7,18 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from msgspec.structs import replace
 from wsproto.utilities import generate_accept_token
 
 from ..dialect import Dialect, announced_dialect, dialect_of_host
 from ..encoding import encode_json
 from ..events._roles import Role, role_of
-from ..websocket import CloseFrame, Ping, Pong
+from ..websocket import DEFAULT_MAX_MESSAGE_SIZE, CloseFrame, Ping, Pong
 from ._context import Context
 from ._frames import FrameItem, FrameReader, TextMessage, frame
 from ._http import AnswerReader, CheckedAnswer, json_object, request_bytes
-from ._read import ends, event_type, is_error_frame
-from ._shown import CheckFailedError, expect
+from ._read import TOO_MANY, ends, event_type, is_error_frame
+from ._shown import CheckFailedError, CheckSkippedError, expect
 from ._steps import Dial, ReceiveBytes, Script, SendBytes, StepResult
 from ._wire_items import Gone, NothingCame
 
@@ -63,7 +64,10 @@ def ask_http(
         if got.data is None:
             raise CheckFailedError("an answer in HTTP", NothingCame(context.timeout))
         found = reader.receive(got.data)
-    return peer, found
+    if found.status == TOO_MANY:
+        raise CheckSkippedError("the server has answered 429 over HTTP, which says nothing about this")
+    headers = {name: context.hide(value.encode("latin-1")).decode("latin-1") for name, value in found.headers.items()}
+    return peer, replace(found, headers=headers, body=context.hide(found.body))
 
 
 def upgrade_fields(context: Context, **changes: str | None) -> dict[str, str]:
@@ -107,7 +111,9 @@ class CheckWire:
         self.reader = FrameReader()
         self.odd: list[TextMessage] = []
         """Messages that are no JSON object."""
-        self._timeout = context.timeout
+        self._context = context
+        self._taken = 0
+        """Bytes so far."""
         self._inbox: deque[FrameItem] = deque(self.reader.receive(upgrade.trailing))
 
     def send_bytes(self, data: bytes) -> Script[StepResult]:
@@ -120,12 +126,14 @@ class CheckWire:
 
     def next(self, within: float | None = None, pong: bytes | None = None) -> Script[WireItem]:
         """What comes next, but for pings, and for pongs with another payload than ``pong``: anybody may send them."""
-        within = self._timeout if within is None else within
+        within = self._context.timeout if within is None else within
         while True:
             while self._inbox:
                 item = self._inbox.popleft()
                 if isinstance(item, Ping):
                     yield SendBytes(self.peer, frame(0x8A, item.payload))
+                elif isinstance(item, TextMessage):
+                    return TextMessage(self._context.hide(item.payload))
                 elif not isinstance(item, Pong) or item.payload == pong:
                     return item
             got: StepResult = yield ReceiveBytes(self.peer, within)
@@ -133,6 +141,8 @@ class CheckWire:
                 return NothingCame(within)
             if not got.data:
                 return Gone()
+            self._taken += len(got.data)
+            expect(self._taken <= DEFAULT_MAX_MESSAGE_SIZE, "an end", f"{self._taken} bytes on one connection")
             self._inbox += self.reader.receive(got.data)
 
     def event(self, expected: str) -> Script[dict[str, Any]]:

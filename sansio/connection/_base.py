@@ -320,7 +320,7 @@ class ConnectionBase(CommonConnection):
         self._free_lane(turn, now)
 
     def _cut_message(self) -> None:
-        """The message that has begun must not go on: nothing is handed out any more."""
+        """The message that has begun must not go on: nothing is handed out any more (P-CONN-20)."""
         self._move_if_listed(Signal.MESSAGE_CUT)
         for one in [one for one in self._inputs.open if one.state is InputState.QUEUED]:
             self._lose_input(one)

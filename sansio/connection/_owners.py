@@ -71,7 +71,7 @@ class Ended(msgspec.Struct, frozen=True):
 class Owners:
     """Finds owners for one connection. It also learns whether the server has lanes (table in ``sansio/dialect.py``).
 
-    Source: P-POOL-13.
+    Source: P-POOL-13, I2 (each turn gets its own events).
     """
 
     def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:
@@ -187,7 +187,9 @@ class Owners:
         if turn is not None:
             return turn if turn.phase >= Phase.AWAIT else None
         turns = self.in_flight()
-        if len(turns) == 1 and (not self._seen or stream_id not in self._lanes):
+        nameless = stream_id is None or self.support is Support.NO
+        fits = not self._seen if nameless else stream_id not in self._lanes
+        if len(turns) == 1 and fits:
             return turns[0]
         return None
 
@@ -222,8 +224,9 @@ class Owners:
         return any(item_id in ended.added for lane in self._ended_in(event.stream_id) for ended in lane)
 
     def _ended_in(self, stream_id: str | None) -> Iterable[Iterable[Ended]]:
-        """The ended turns to check: those of the event's lane if it names one, else all."""
-        return self._ended.values() if stream_id is None or not self._seen else [self._ended.get(stream_id, ())]
+        """The ended turns to check: those of the event's lane if it names one that was used, else all (P-START-8)."""
+        named = self._seen and stream_id is not None and stream_id in self._lanes
+        return [self._ended.get(stream_id, ())] if named else self._ended.values()
 
     def lane_of(self, response_id: str | None) -> AnyLane:
         """The lane whose last response has this id; AUTO if there is none."""

@@ -4,7 +4,7 @@ The promise
     No deadline acts before its time. Each one that has passed has acted when :meth:`Timing.handle_deadline` returns:
     first those of the connection (opening, closing, pings, silence), which end it or send a ping, the earliest before
     the others; then those of turns, unless the connection has ended with all of its turns. A turn's deadline ends that
-    turn, and the failure's text names the wait.
+    turn, and the failure's text names the wait (I6).
 """
 
 from __future__ import annotations

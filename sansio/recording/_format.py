@@ -143,7 +143,7 @@ _ENTRY: Final = msgspec.json.Decoder(Entry)
 
 
 def encode_line(line: Header | Entry) -> bytes:
-    """One line, with its line break."""
+    """One line, with its line break (F-FILE-1)."""
     return _ENCODER.encode(line) + b"\n"
 
 
@@ -173,6 +173,8 @@ class RecordedFile:
     """A recording that was read: ``header``, and the entries by iteration.
 
     Raises RecordingError for what is no recording, and, during the iteration, for a line that cannot be read.
+
+    Source: F-FILE-1, F-FILE-2.
     """
 
     def __init__(self, contents: bytes) -> None:

@@ -66,7 +66,7 @@ class OutputNotes(Runtime):
     # -- for the driver
 
     def open(self, link: Link) -> None:
-        """Open a transport."""
+        """Open a transport (F-LINK-1)."""
         self._opened += 1
         self.numbers[link] = self._opened
         self.incoming[link] = ArrivingData(self.secrets)
@@ -85,6 +85,7 @@ class OutputNotes(Runtime):
         return self.takes.pop(0) if self.takes else True
 
     def _contents(self, link: Link, data: bytes) -> str:
+        # F-OUTPUT-2.
         shown = self._without_credentials(link, data)
         if shown is None or self.outputs == "length":
             return ""

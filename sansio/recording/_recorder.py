@@ -236,6 +236,7 @@ class SessionLog:
 
 
 def _header(recording: Recording, wall: float) -> Header:
+    # F-SCRUB-2.
     return Header(
         turnwire_recording=FORMAT,
         turnwire=USER_AGENT.rpartition("/")[2],
@@ -309,7 +310,7 @@ class RecordingDriver(Driver):
             return super().submit(turn, now)
 
     def _asked(self, turn: Turn) -> dict[str, Any]:
-        """The members of a line that say what the turn asks for."""
+        """The members of a line that say what the turn asks for (F-TURN-1)."""
         if isinstance(turn, Retrieval):
             return {"retrieval": _retrieval(turn, self.log.scrubber)}
         if isinstance(turn, Compaction):

@@ -323,6 +323,8 @@ class Replay:
     """The replay of one recording. See the top of the module.
 
     Raises RecordingError for what is no recording; while it runs, for a line that cannot be read or replayed.
+
+    Source: F-REPLAY-1, F-REPLAY-2.
     """
 
     def __init__(self, contents: bytes) -> None:

@@ -23,11 +23,11 @@ KEPT: Final = frozenset(
     b"code delta_type effort event generate include mode model object param phase reason role service_tier status"
     b" stream_id tool_choice truncation type verbosity".split()
 )
-"""Members whose values are kept: kinds, states and names that the API has."""
+"""Members whose values are kept: kinds, states and names that the API has (F-SCRUB-5)."""
 _KEPT_START: Final = (b"retry", b"reset", b"x-ratelimit", b"x-request-id", b"request_id", b"requestid")
 """Beginnings of the names, in lower case, of others: how long to wait; a request's id for the provider's support."""
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_.:/ -]{0,64}")
-"""The form of a value that is kept."""
+"""The form of a value that is kept (F-SCRUB-5)."""
 _ERROR_TEXTS: Final = frozenset((b"message", b"msg", b"detail", b"title", b"error_description", b"error"))
 _QUOTED: Final = re.compile(rb"'[^']*'|`[^`]*`|\\\"(?:(?!\\\").)*\\\"")
 _ID: Final = re.compile(rb"((?:[a-z]+_)*)([A-Za-z0-9-]+(?:_[0-9]+)*)")
@@ -38,7 +38,7 @@ _DONE: Final = b"[DONE]"
 
 
 class JsonScrubber:
-    """Replaces texts. ``key`` makes the ids of one recording different from those of any other."""
+    """Replaces texts. ``key`` makes the ids of one recording different from those of any other (F-SCRUB-1)."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -36,7 +36,7 @@ _LONGEST_NAME: Final = 64
 
 
 def placed(recorded: RecordedEndpoint) -> Endpoint:
-    """The endpoint of a replay: with the placeholders."""
+    """The endpoint of a replay: with the placeholders (F-SECRET-2)."""
     return Endpoint(recorded.url, recorded.headers, recorded.socket)
 
 

@@ -46,7 +46,7 @@ WITHOUT_BODY: Final = (204, 304)
 
 
 class CompressedError(TurnwireError):
-    """What arrives is compressed: it cannot be scrubbed."""
+    """What arrives is compressed: it cannot be scrubbed (F-SCRUB-3)."""
 
 
 class Stream:

@@ -218,8 +218,8 @@ RECOVERY_TABLE: Final[Mapping[FailureKind, RepeatReason]] = {
     FailureKind.REFUSED_RATE_LIMIT: RepeatReason.RATE_LIMIT,  # R-RECOVER-4
     FailureKind.AMBIGUOUS: RepeatReason.AMBIGUOUS,  # R-RECOVER-5
 }
-"""Which kinds of failure are repeated, and why; no others are (R-RECOVER-1, R-RECOVER-13, R-1009-7). RATE_LIMIT needs a
-``retry-after``. AMBIGUOUS needs the caller's permission."""
+"""Which kinds of failure are repeated, and why; no others are (R-RECOVER-1, R-RECOVER-13, R-1009-7; I5). RATE_LIMIT
+needs a ``retry-after``. AMBIGUOUS needs the caller's permission."""
 
 ONCE: Final = frozenset({RepeatReason.CONNECTION_LIMIT, RepeatReason.RATE_LIMIT})
 """Reasons for which a turn is repeated only once."""

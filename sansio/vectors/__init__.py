@@ -56,7 +56,7 @@ class VectorError(ValueError):
 
 
 class Vector(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector, as it stands in a file of ``sansio/spec/vectors/``."""
+    """One vector, as it stands in a file of ``sansio/spec/vectors/`` (V-FILE-1, V-FILE-2)."""
 
     id: str
     """``group/name``; unique."""
@@ -101,6 +101,8 @@ def output_for(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """turnwire's output for one input.
 
     Raises VectorError for an unknown group, and for an input that lacks a member or has one of another type.
+
+    Source: V-FILE-4.
     """
     if group not in GROUPS:
         raise VectorError(f"{group!r} is no group: it is one of {', '.join(GROUPS)}")
@@ -112,7 +114,7 @@ def output_for(group: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def mismatches(expected: object, got: object, at: str = "output") -> list[str]:
     """Where two outputs differ: a line for each place, with what was expected there. A number equals another by value,
-    to one part in 10**9; true and 1 differ."""
+    to one part in 10**9; true and 1 differ (V-FILE-3)."""
     match expected, got:
         case dict(), dict():
             return _of_objects(cast("dict[str, Any]", expected), cast("dict[str, Any]", got), at)

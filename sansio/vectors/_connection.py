@@ -1,4 +1,6 @@
-"""The group ``connection``: what happens to one WebSocket, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``connection``: what happens to one WebSocket, step by step; V-CONNECTION-1 and V-CONNECTION-2 say
+which steps and outputs there are.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ class _WebSocketScript(ConnectionScript):
 
     def create(self, given: Mapping[str, Any]) -> None:
         made = self.connection.create(
-            given.get("fields", {}), given_lane(given), timeouts=given_timeouts(given), now=self.now
+            given.get("fields", {}), given_lane(given), timeouts=given_timeouts(given), now=self.moment
         )
         self.turns[given["turn"]] = made
 
@@ -73,7 +75,7 @@ class _WebSocketScript(ConnectionScript):
 
     def _input(self, kind: Any, given: Mapping[str, Any]) -> None:
         one = turn_input(self.turns[given["turn"]], kind, given["input"], None)
-        send_input(one, self.connection.supports(kind), self.now, over_http=False)
+        send_input(one, self.connection.supports(kind), self.moment, over_http=False)
         self._inputs[given["as"]] = one
 
     def accepted(self, headers: Mapping[str, str]) -> None:
@@ -116,6 +118,6 @@ class _WebSocketScript(ConnectionScript):
 
 
 def connection(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What one connection does."""
+    """What one connection does (V-CONNECTION-1, V-CONNECTION-2)."""
     script = _WebSocketScript(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

@@ -1,4 +1,4 @@
-"""The group ``conversation``: what conversations send, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``conversation``: what conversations send, step by step (V-CONVERSATION-1, V-CONVERSATION-2)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class _Runtime:
 
     def create(self, body: Any, lane: Any, timeout: Any, follows: Any) -> Turn:
         session = self._session
-        turn = new_turn(session.options, body, lane=lane, timeouts=timeout, now=session.now, follows=follows)
-        return session.driver.submit(turn, session.now)
+        turn = new_turn(session.options, body, lane=lane, timeouts=timeout, now=session.moment, follows=follows)
+        return session.driver.submit(turn, session.moment)
 
 
 class _Talk:
@@ -129,7 +129,7 @@ class _Conversations:
 
     def step(self, given: Mapping[str, Any]) -> dict[str, Any]:
         step = dict(given)
-        self._session.now = step.pop("now", self._session.now)
+        self._session.moment = step.pop("now", self._session.moment)
         name = step.pop("in", "a")
         link = step.pop("link", None)
         ((what, value),) = step.items()
@@ -172,7 +172,7 @@ class _Conversations:
     def leave(self, talk: _Talk, _: object) -> None:
         turn = cast("Turn", talk.turn)
         talk.runner.left(turn)
-        self._session.driver.cancel(turn, self._session.now)
+        self._session.driver.cancel(turn, self._session.moment)
 
     def resume(self, talk: _Talk, accept: bool) -> None:
         talk.machine.resume(accept_partial=accept)
@@ -188,15 +188,15 @@ class _Conversations:
         self._talks[name] = _Talk(self._session, talk.machine.fork())
 
     def compact(self, talk: _Talk, fields: Mapping[str, Any]) -> None:
-        body, now = talk.machine.to_compact(fields), self._session.now
+        body, now = talk.machine.to_compact(fields), self._session.moment
         talk.compaction = Compaction(body, timeouts=NO_TIMEOUTS, now=now)
         self._session.driver.submit(talk.compaction, now)
 
     def restart(self, talk: _Talk, _: object) -> None:
         """The conversation is saved, and another process goes on with it."""
-        saved, now = talk.runner.saved(), self._session.now
+        saved, now = talk.runner.saved(), self._session.moment
         self._session = ScriptedSession(self._options)
-        self._session.now = now
+        self._session.moment = now
         again = _Talk(self._session, ConversationMachine())
         again.machine.load(saved)
         self._talks = {name: again for name, each in self._talks.items() if each is talk}
@@ -227,6 +227,6 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 
 def conversation(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What conversations do."""
+    """What conversations do (V-CONVERSATION-1, V-CONVERSATION-2)."""
     script = _Conversations(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

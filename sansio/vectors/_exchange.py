@@ -1,4 +1,6 @@
-"""The group ``exchange``: what happens to one HTTP connection, step by step; VECTORS.md has the steps and outputs."""
+"""The group ``exchange``: what happens to one HTTP connection, step by step; V-EXCHANGE-1 and V-EXCHANGE-2
+say which steps and outputs there are.
+"""
 
 from __future__ import annotations
 
@@ -37,24 +39,24 @@ class _HttpExchange(ConnectionScript):
         return said
 
     def create(self, given: Mapping[str, Any]) -> None:
-        more: dict[str, Any] = {"lane": given_lane(given), "timeouts": given_timeouts(given), "now": self.now}
+        more: dict[str, Any] = {"lane": given_lane(given), "timeouts": given_timeouts(given), "now": self.moment}
         self._submit(given, new_turn(self._options, given.get("fields", {}), **more))
 
     def retrieve(self, given: Mapping[str, Any]) -> None:
         wanted = {name: given[name] for name in ("stream", "starting_after", "include") if name in given}
-        self._submit(given, Retrieval(given["response_id"], timeouts=given_timeouts(given), now=self.now, **wanted))
+        self._submit(given, Retrieval(given["response_id"], timeouts=given_timeouts(given), now=self.moment, **wanted))
 
     def compact(self, given: Mapping[str, Any]) -> None:
-        self._submit(given, Compaction(given["fields"], timeouts=given_timeouts(given), now=self.now))
+        self._submit(given, Compaction(given["fields"], timeouts=given_timeouts(given), now=self.moment))
 
     def _submit(self, given: Mapping[str, Any], turn: Turn) -> None:
-        self.connection.submit(turn, self.now)
+        self.connection.submit(turn, self.moment)
         self.turns[given["turn"]] = turn
 
     def hand(self, most: Any) -> dict[str, Any]:
         sent: list[Any] = []
         for size in self._sizes(most):
-            data = self.connection.data_to_send(size, self.now)
+            data = self.connection.data_to_send(size, self.moment)
             if not data:
                 break
             sent += self.wire.read(data)
@@ -88,6 +90,6 @@ class _HttpExchange(ConnectionScript):
 
 
 def exchange(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What one connection does."""
+    """What one connection does (V-EXCHANGE-1, V-EXCHANGE-2)."""
     script = _HttpExchange(given)
     return {"steps": [script.step(step) for step in given["steps"]]}

@@ -45,7 +45,7 @@ Given = Mapping[str, Any]
 
 
 def frames(given: Given) -> dict[str, Any]:
-    """What comes out of these bytes."""
+    """What comes out of these bytes (V-FRAMES-1)."""
     limit = given.get("max_message_size")
     websocket = WebSocket(client=given["role"] == "client", max_message_size=limit)
     items: list[Item] = []
@@ -71,7 +71,7 @@ def _item(item: Item) -> dict[str, Any]:
 
 
 def encode(given: Given) -> dict[str, Any]:
-    """The bytes of one frame; ``mask`` is that of a client."""
+    """The bytes of one frame; ``mask`` is that of a client (V-ENCODE-1)."""
     key = given.get("mask")
     websocket = WebSocket(client=key is not None, random_bytes=lambda _: bytes.fromhex(key or ""))
     if "text" in given:
@@ -86,7 +86,7 @@ def encode(given: Given) -> dict[str, Any]:
 
 
 def handshake(given: Given) -> dict[str, Any]:
-    """What the answer to an upgrade says."""
+    """What the answer to an upgrade says (V-HANDSHAKE-1)."""
     nonce = bytes.fromhex(given["nonce"])
     client = ClientHandshake("example.org", "/v1/responses", random_bytes=lambda _: nonce)
     answer = None
@@ -105,7 +105,7 @@ def handshake(given: Given) -> dict[str, Any]:
 
 
 def sse(given: Given) -> dict[str, Any]:
-    """The events of a stream."""
+    """The events of a stream (V-SSE-1)."""
     stream = EventStream(given.get("limit"))
     found = [event for piece in given["pieces"] for event in stream.receive(piece.encode())]
     return {
@@ -119,7 +119,7 @@ def sse(given: Given) -> dict[str, Any]:
 
 
 def events(given: Given) -> dict[str, Any]:
-    """What one message of a server is."""
+    """What one message of a server is (V-EVENTS-1)."""
     try:
         event = decode_event(given["text"].encode())
     except EventDecodeError:
@@ -137,7 +137,7 @@ def events(given: Given) -> dict[str, Any]:
 
 
 def errors(given: Given) -> dict[str, Any]:
-    """What an error says, whatever its shape."""
+    """What an error says, whatever its shape (V-ERRORS-1)."""
     found = read_error(given["payload"], status=given.get("status"), headers=given.get("headers", {}))
     refusal = Refusal.from_body(found)
     return {
@@ -152,7 +152,7 @@ def errors(given: Given) -> dict[str, Any]:
 
 
 def requests(given: Given) -> dict[str, Any]:
-    """The message of a turn."""
+    """The message of a turn (V-REQUESTS-1)."""
     lane = AUTO if given.get("lane") == {"auto": True} else given.get("lane")
     try:
         return {"message": response_create(given["fields"], stream_id=lane)}
@@ -182,7 +182,7 @@ def evidence_from(given: Given) -> Evidence:
 
 
 def verdicts(given: Given) -> dict[str, Any]:
-    """The verdict, and the advice that follows."""
+    """The verdict, and the advice that follows (V-VERDICTS-1)."""
     evidence = evidence_from(given)
     if evidence.verdict is None:
         return {"refusal": False, "verdict": None, "kind": None, "advice": None}
@@ -202,7 +202,7 @@ def verdicts(given: Given) -> dict[str, Any]:
 
 
 def http(given: Given) -> dict[str, Any]:
-    """What a call over HTTP that failed is as evidence."""
+    """What a call over HTTP that failed is as evidence (V-HTTP-1)."""
     error = given.get("error")
     evidence = http_evidence(
         cause=Cause[given["cause"]],
@@ -223,7 +223,7 @@ def http(given: Given) -> dict[str, Any]:
 
 
 def recovery(given: Given) -> dict[str, Any]:
-    """Whether a turn is repeated, why, and after how many seconds."""
+    """Whether a turn is repeated, why, and after how many seconds (V-RECOVERY-1)."""
     plan = msgspec.convert(given.get("policy", {}), RecoveryPolicy).plan(
         evidence_from(given["failure"]),
         [RepeatReason[name] for name in given.get("made", ())],
@@ -239,7 +239,7 @@ def recovery(given: Given) -> dict[str, Any]:
 
 
 def urls(given: Given) -> dict[str, Any]:
-    """Where the upgrade goes, and its headers."""
+    """Where the upgrade goes, and its headers (V-URLS-1)."""
     try:
         place = endpoint(
             given["base_url"], api_key=given.get("api_key"), headers=given.get("headers"), query=given.get("query")
@@ -263,7 +263,7 @@ def urls(given: Given) -> dict[str, Any]:
 
 
 def proxy(given: Given) -> dict[str, Any]:
-    """The proxy that leads there."""
+    """The proxy that leads there (V-PROXY-1)."""
     try:
         chosen = choose_proxy(given.get("proxy", "env"), endpoint(given["base_url"]), given.get("environment", {}))
     except UserError as exc:

@@ -38,7 +38,7 @@ def _file_of(lines: list[Any]) -> bytes:
 
 
 def recording(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader makes of a file."""
+    """What a reader makes of a file (V-RECORDING-1)."""
     try:
         file = RecordedFile(_file_of(given["lines"]))
         entries = [[line.number, line.entry.do, len(line.data)] for line in file]
@@ -51,7 +51,7 @@ def recording(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def replay(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What happened in a recording."""
+    """What happened in a recording (V-REPLAY-1)."""
     try:
         timeline = timeline_of(_file_of(given["lines"]))
     except UserError as exc:
@@ -117,7 +117,7 @@ class _RecordedScript:
     def step(self, given: Mapping[str, Any]) -> None:
         step = dict(given)
         network = self._network
-        network.now, link = step.pop("now", network.now), step.pop("link", None)
+        network.moment, link = step.pop("now", network.moment), step.pop("link", None)
         ((what, value),) = step.items()
         if what in _OF_THE_SERVER:
             _OF_THE_SERVER[what](network, value, link)
@@ -128,28 +128,28 @@ class _RecordedScript:
     def create(self, given: Mapping[str, Any]) -> None:
         network = self._network
         fields, lane = given.get("fields", {}), given_lane(given)
-        turn = new_turn(network.options, fields, lane=lane, timeouts=OMIT, now=network.now)
-        self._turns[given["turn"]] = network.driver.submit(turn, network.now)
+        turn = new_turn(network.options, fields, lane=lane, timeouts=OMIT, now=network.moment)
+        self._turns[given["turn"]] = network.driver.submit(turn, network.moment)
 
     def retrieve(self, given: Mapping[str, Any]) -> None:
-        turn = Retrieval(given["response_id"], timeouts=NO_TIMEOUTS, now=self._network.now)
-        self._turns[given["turn"]] = self._network.driver.submit(turn, self._network.now)
+        turn = Retrieval(given["response_id"], timeouts=NO_TIMEOUTS, now=self._network.moment)
+        self._turns[given["turn"]] = self._network.driver.submit(turn, self._network.moment)
 
     def read(self, name: str) -> None:
         """Its consumer takes what has come, and waits for more."""
-        turn, now = self._turns[name], self._network.now
+        turn, now = self._turns[name], self._network.moment
         while turn.events:
             turn.next_event()
         self._network.driver.listen(turn, object(), lambda: now)
 
     def cancel(self, name: str) -> None:
-        self._network.driver.cancel(self._turns[name], self._network.now)
+        self._network.driver.cancel(self._turns[name], self._network.moment)
 
     def close(self, _: object) -> None:
-        self._network.driver.close(self._network.now, wait_for_peer=False)
+        self._network.driver.close(self._network.moment, wait_for_peer=False)
 
     def drain(self, timeout: float) -> None:
-        self._network.driver.drain(self._network.now, timeout)
+        self._network.driver.drain(self._network.moment, timeout)
 
     def result(self) -> dict[str, Any]:
         contents = self._file.getvalue()
@@ -183,7 +183,7 @@ _OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], 
 
 
 def recorder(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The lines that a recorder writes."""
+    """The lines that a recorder writes (V-RECORDER-1)."""
     script = _RecordedScript(given)
     for step in given["steps"]:
         script.step(step)
@@ -214,7 +214,7 @@ class _Numbered(JsonScrubber):
 
 
 def scrubbing(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in place of the texts of one recording."""
+    """What stands in place of the texts of one recording (V-SCRUBBING-1)."""
     scrubber, of_server = _Numbered(), given.get("of_server", True)
     scrub = scrubber.line if given.get("stream") else scrubber.message
     return {"texts": [scrubber.shown(scrub(text.encode(), of_server=of_server)) for text in given["texts"]]}

@@ -73,7 +73,7 @@ class ConnectionScript:
     """A ResponsesConnection or an HttpConnection: both have the methods that are called here."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.moment = 0.0
         self.turns: dict[str, Turn] = {}
         self._told: dict[str, Any] = {}
         """What was said of each turn that has ended, and of each input."""
@@ -81,7 +81,7 @@ class ConnectionScript:
 
     def step(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Do a step; return its output."""
-        self.now = given.get("now", self.now)
+        self.moment = given.get("now", self.moment)
         ((name, value),) = ((name, value) for name, value in given.items() if name != "now")
         out: dict[str, Any] = {}
         try:
@@ -131,12 +131,12 @@ class ConnectionScript:
 
     def cancel(self, name: str) -> None:
         """Its consumer leaves a turn."""
-        self.connection.cancel(self.turns[name], self.now)
+        self.connection.cancel(self.turns[name], self.moment)
 
     def connected(self, _: object) -> None:
         """The transport is connected."""
         self.wire = ServerWire()
-        self.connection.transport_connected(self.now)
+        self.connection.transport_connected(self.moment)
 
     def raw(self, data: str) -> None:
         """These bytes arrive."""
@@ -144,9 +144,9 @@ class ConnectionScript:
 
     def receive(self, data: bytes) -> None:
         """Bytes arrive."""
-        self.connection.receive_data(data, self.now)
+        self.connection.receive_data(data, self.moment)
         while self.connection.has_unprocessed:
-            self.connection.process(self.now)
+            self.connection.process(self.moment)
 
     def end_of_file(self, _: object) -> None:
         """The stream ends."""
@@ -154,20 +154,20 @@ class ConnectionScript:
 
     def transport_fails(self, reason: str) -> None:
         """The transport breaks."""
-        self.connection.transport_failed(reason, self.now)
+        self.connection.transport_failed(reason, self.moment)
 
     def expire(self, _: object) -> None:
         """A deadline may have passed."""
-        self.connection.handle_deadline(self.now)
+        self.connection.handle_deadline(self.moment)
 
     def close(self, _: object) -> None:
         """The owner ends the connection."""
-        self.connection.close(self.now)
+        self.connection.close(self.moment)
 
     def hand(self, most: Any) -> dict[str, Any]:
         """What is to be sent is given to the transport."""
         sent: list[Any] = []
-        while data := self.connection.data_to_send(1 if most == "one byte" else 65536, self.now):
+        while data := self.connection.data_to_send(1 if most == "one byte" else 65536, self.moment):
             sent += self.wire.read(data)
             if most == "one byte":
                 break

@@ -85,7 +85,7 @@ class ScriptedSession:
         self.network = ScriptedNetwork()
         self.options = SessionOptions(**options)
         self.session, self.driver = make(self.options, self.network)
-        self.now = 0.0
+        self.moment = 0.0
 
     # -- what happens by itself
 
@@ -94,12 +94,12 @@ class ScriptedSession:
         network = self.network
         while network.opening or network.closing:
             if network.closing:
-                self.driver.lost(network.closing.pop(0), None, self.now)
+                self.driver.lost(network.closing.pop(0), None, self.moment)
             else:
                 self._opened(network.opening.pop(0))
 
     def _opened(self, link: Link) -> None:
-        self.driver.opened(link, self.now)
+        self.driver.opened(link, self.moment)
         if not isinstance(link.connection, HttpConnection):
             self._arrives(link, accepting({}))
 
@@ -122,13 +122,13 @@ class ScriptedSession:
 
     def expire(self) -> None:
         """The timer has fired."""
-        self.driver.time_came(self.now)
+        self.driver.time_came(self.moment)
 
     def _link(self, number: int | None) -> Link:
         return self.network.links[-1 if number is None else number - 1]
 
     def _arrives(self, link: Link, data: bytes) -> None:
-        self.driver.received(link, data, self.now)
+        self.driver.received(link, data, self.moment)
 
     # -- what is said of it
 

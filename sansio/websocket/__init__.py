@@ -1,9 +1,9 @@
 """WebSocket: bytes to complete text messages and back, in both roles; before that, the upgrade and a proxy's CONNECT.
 
 The promise
-    However the incoming bytes are split, the same messages come out. Nothing here raises on input from the peer: an
-    error is returned as a value, after everything valid that came before it. Every buffer is bounded: headers, the body
-    of a rejection, messages, and what compressed messages expand to.
+    However the incoming bytes are split, the same messages come out (I1). Nothing here raises on input from the peer:
+    an error is returned as a value, after everything valid that came before it (I7). Every buffer is bounded: headers,
+    the body of a rejection, messages, and what compressed messages expand to.
 
 Before the frames
     :class:`ClientHandshake` and :class:`ProxyTunnel` each send one HTTP request (h11) and wait for its answer:

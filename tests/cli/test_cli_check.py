@@ -74,7 +74,7 @@ def test_the_loopback_server_passes(check: Checked, options: dict[str, Any], ski
     assert list(found) == [each.name for each in CHECKS]
     assert all(name in skipped or name.partition("/")[0] in skipped for name in named(found, "skipped"))
     assert all(found[name]["reason"] for name in named(found, "skipped"))
-    assert f"{len(CHECKS)} checks of 127.0.0.1:{server.port}, which send at most " in err
+    assert f"{len(CHECKS)} checks of 127.0.0.1:{server.port}: at most " in err
     assert KEY not in out + err
 
 
@@ -263,6 +263,16 @@ def test_ctrl_c_ends_the_run_and_the_progress(
     status, out, err = check(turnwire_server.base_url, "--only", "frames/ping")
     assert (status, out) == (130, "")
     assert "Traceback" not in err
+
+
+def test_a_terminal_shows_which_check_runs(
+    check: Checked, monkeypatch: pytest.MonkeyPatch, turnwire_server: LoopbackServer
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, out, err = check(turnwire_server.base_url, "--only", "frames/ping", "--only", "closing/idle")
+    assert "\r\x1b[K1/2 frames/ping\r\x1b[K" in err
+    assert err.endswith("2/2 closing/idle\r\x1b[K\r\x1b[K")
+    assert "\x1b" not in out
 
 
 def test_a_check_that_does_not_end_is_ended(

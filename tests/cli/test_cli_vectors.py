@@ -22,6 +22,7 @@ def program(tmp_path: Path, text: str) -> str:
 
 
 def test_turnwire_passes_all_vectors_through_the_door(capsys: pytest.CaptureFixture[str]) -> None:
+    """V-DOOR-1."""
     assert main(["vectors", "run"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(" passed, 0 failed, 0 unsupported")
@@ -54,6 +55,7 @@ def test_turnwire_passes_all_vectors_through_the_door(capsys: pytest.CaptureFixt
 def test_a_program_that_answers_wrongly_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, outcome: str
 ) -> None:
+    """V-DOOR-3."""
     assert main(["vectors", "run", "--id", ONE, "--command", program(tmp_path, text)]) == 1
     out = capsys.readouterr().out
     assert outcome in out
@@ -67,6 +69,7 @@ def test_a_program_that_does_not_answer_is_ended(tmp_path: Path, capsys: pytest.
 
 
 def test_what_a_program_does_not_claim_is_counted_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """V-DOOR-2."""
     text = "for line in sys.stdin: print(json.dumps({'id': json.loads(line)['id'], 'unsupported': True}), flush=True)"
     assert main(["vectors", "run", "--group", "encode", "--command", program(tmp_path, text)]) == 1
     assert "0 passed, 0 failed, " in capsys.readouterr().out
@@ -83,6 +86,7 @@ def test_the_vectors_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_answers_to_what_is_no_question(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """V-DOOR-2."""
     lines = ["nothing", "{}", "[]", '{"id": "a", "group": "b", "input": {}}']
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
     assert main(["vectors", "answer"]) == 0

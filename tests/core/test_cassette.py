@@ -63,6 +63,7 @@ def test_the_pace_can_be_another(speed: float | None, pauses: list[float]):
 
 
 def test_a_refusal_is_repeated():
+    """F-CASSETTE-2."""
     reply = Cassette(contents())(asked(input="refuse", tools=[{"name": "f"}]))
     assert reply.content == Problem(400, "invalid_prompt", "No.")
 
@@ -77,6 +78,7 @@ def test_a_refusal_is_repeated():
     ],
 )
 def test_a_request_that_was_not_recorded_says_where_it_differs(body: dict[str, Any], what: str):
+    """F-CASSETTE-2."""
     with pytest.raises(UserError, match=what):
         Cassette(contents())(asked(**body))
 

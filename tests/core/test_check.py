@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kit.checked_server import CheckedServer, Peer, context, outcomes
 from msgspec.structs import replace
-from turnwire.sansio.check import CHECKS, SendBytes, StepResult, chosen, requests_of, run_check
+from turnwire.sansio.check import CHECKS, SendBytes, StepResult, _wire, chosen, requests_of, run_check
 from turnwire.sansio.check._frames import FrameReader, TextMessage, frame
 from turnwire.sansio.check._http import AnswerReader
 from turnwire.sansio.check._shown import CheckFailedError, shown
@@ -263,6 +263,14 @@ class Subprotocol(CheckedServer):
 
     def bytes_out(self, peer: Peer, data: bytes) -> bytes:
         return re.sub(rb"^(HTTP/1.1 101.*?\r\n)", rb"\1sec-websocket-protocol: x\r\n", data)
+
+
+class OldVersion(CheckedServer):
+    """It says that it does not know HTTP/1.0."""
+
+    def bytes_out(self, peer: Peer, data: bytes) -> bytes:
+        old = peer.request is not None and peer.request.http_version == b"1.0"
+        return b"HTTP/1.1 505 \r\ncontent-length: 0\r\n\r\n" if old else data
 
 
 class KeepsFailed(CheckedServer):
@@ -564,7 +572,7 @@ def reasons(server: CheckedServer, *only: str, **arguments: Any) -> dict[str, st
     return {name: each.reason for name, each in found.items() if each.outcome == "skipped"}
 
 
-@pytest.mark.parametrize("kind", [Numbered, Pings, Keepalives, SlowSteers])
+@pytest.mark.parametrize("kind", [Numbered, Pings, Keepalives, SlowSteers, OldVersion])
 def test_what_a_server_may_say_besides_is_no_failure(kind: type[CheckedServer]) -> None:
     server = kind(key=KEY, max_message_size=300_000)
     assert failed(server, dialect=LIMITED) == []
@@ -671,6 +679,39 @@ def test_a_post_without_a_key_is_not_asked_for_where_there_is_no_http() -> None:
     assert failed(CheckedServer(key=KEY, has_http=False), only=["key"]) == []
 
 
+def test_a_server_that_sends_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Floods(CheckedServer):
+        def receive(self, peer: Peer, within: float) -> StepResult:
+            found = super().receive(peer, within)
+            begun = peer.websocket is not None and not (found.data or b"").startswith(b"HTTP")
+            return StepResult(data=frame(0x81, b"[1]") * 10_000) if begun else found
+
+    monkeypatch.setattr(_wire, "DEFAULT_MAX_MESSAGE_SIZE", 1_000_000)
+    (found,) = outcomes(Floods(), chosen(["frames/ping"], ())).values()
+    assert (found.outcome, found.expected) == ("failed", "an end")
+
+
+def test_an_answer_429_says_nothing() -> None:
+    class HasNoTime(CheckedServer):
+        def bytes_out(self, peer: Peer, data: bytes) -> bytes:
+            return b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n"
+
+    found = reasons(HasNoTime())
+    assert len(found) == len(CHECKS)
+    assert all("429" in reason for reason in found.values())
+
+
+def test_what_a_dialect_says_that_a_server_has_is_a_failure_if_it_has_not() -> None:
+    class NoSteers(IgnoresUnknown):
+        def change(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+            return [] if event["type"].startswith("response.steer.") else super().change(event)[:1]
+
+    assert failed(NoSteers(), only=["steering/unknown", "key"]) == ["steering/unknown"]
+    found = reasons(NoSteers(dialect=None), "steering")
+    assert all("the server has no steering, or does not answer: " in reason for reason in found.values())
+    assert len(found) == 4
+
+
 def test_a_key_in_the_header_of_azure_is_replaced_there() -> None:
     server = CheckedServer(key=KEY, dialect="azure")
     found = outcomes(server, chosen(["key"], ()), context(server, api_key_header=True))
@@ -767,16 +808,33 @@ def test_P_CHECK_9_every_rule_that_is_cited_is_in_the_page() -> None:
     assert {rule for check in CHECKS for rule in check.rules} - there == set()
 
 
-def test_P_CHECK_9_no_outcome_and_no_step_shows_the_key() -> None:
+def test_P_CHECK_9_no_outcome_and_no_step_shows_the_key_or_a_part_of_it() -> None:
     class Repeats(CheckedServer):
-        def bytes_out(self, peer: Peer, data: bytes) -> bytes:
-            return b"HTTP/1.1 400 \r\n\r\n" + str(peer.request).encode()
+        """It repeats what it was sent, in what it refuses and in what it says."""
 
-    server = CheckedServer(key=KEY)
+        def change(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+            return [{**event, "type": f"Bearer {KEY}"}]
+
+        def bytes_out(self, peer: Peer, data: bytes) -> bytes:
+            repeated = b"x" * 185 + KEY.encode()
+            refusal = (
+                b"HTTP/1.1 400 " + KEY.encode() + b"\r\nsec-websocket-version: " + KEY.encode() + b"\r\n\r\n" + repeated
+            )
+            return data if data.startswith(b"HTTP/1.1 101") or peer.websocket else refusal
+
+    server = Repeats(key=KEY)
     asked = context(server)
-    assert KEY not in repr(run_check(CHECKS[0], asked).send(None))
+    found = outcomes(server, CHECKS, asked)
+    assert len([name for name, each in found.items() if each.outcome == "failed"]) > 5
+    assert KEY[:8] not in repr(found)
+    assert "***" in repr(found)
+    assert KEY not in repr(run_check(CHECKS[0], context(server)).send(None))
     assert KEY not in repr(SendBytes(0, KEY.encode()))
-    assert KEY not in repr(asked.place)
+    assert KEY not in repr(vars(asked))
+
+
+def test_a_short_key_does_not_change_words() -> None:
+    assert context(CheckedServer(key="none")).hide(b"none") == b"none"
 
 
 def test_checks_are_chosen_by_name_group_and_pattern() -> None:
@@ -805,9 +863,7 @@ MEMBERS = (
 )
 
 
-@pytest.mark.parametrize(
-    "value", [None, [], {}, 5, [{}], {"id": [], "code": {}, "output": 5, "metadata": [1]}], ids=repr
-)
+@pytest.mark.parametrize("value", [None, [], 5, {"id": [], "code": {}, "output": 5, "metadata": [1]}], ids=repr)
 def test_P_CHECK_9_members_of_any_type_raise_nothing(value: object) -> None:
     class Odd(CheckedServer):
         member = ""

@@ -1250,6 +1250,7 @@ def test_p_default_6_a_turn_that_waits_for_its_lane_is_limited_by_the_turns_befo
     assert wire.connection.next_deadline() == before.deadline()
     wire.connection.handle_deadline(wire.now + 600.0)
     failed(before, Cause.TIMEOUT, Phase.AWAIT, AMBIGUOUS, TurnTimeoutError)
+    assert not wire.connection.accepts_turns
     assert wire.connection.requeue_unstarted(wire.now) == [behind]
     assert not behind.ended
 
@@ -1315,6 +1316,7 @@ def test_when_all_slots_are_held_by_turns_without_an_end_in_sight_others_go_else
     behind = wire.create("c", NO_TIMEOUTS)
     assert not wire.connection.draining
     wire.pass_deadline()
+    assert wire.connection.draining
     assert wire.connection.requeue_unstarted(wire.now) == [behind]
 
 

@@ -95,6 +95,8 @@ def test_these_fields_do_not_count() -> None:
         ({"tools": [1, 2]}, {"tools": [2, 1]}, False),
         ({"a": True}, {"a": 1}, False),
         ({"a": None}, {}, False),
+        ({"a": {"b": None}}, {"a": {}}, False),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"c": 2, "b": 1}}, True),
     ],
 )
 def test_fields_are_compared_as_json(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:

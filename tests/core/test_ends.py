@@ -163,7 +163,7 @@ ROWS = rows_of(SECTION)
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.rule.strip("*") for row in ROWS])
 def test_what_happens_is_what_the_row_says(row: Row) -> None:
-    """R-EVIDENCE-3, R-VERDICT-2, R-VERDICT-5, R-VERDICT-6, R-RECOVER-1, R-RECOVER-2."""
+    """D-END-1 to D-END-31, R-EVIDENCE-3, R-VERDICT-2, R-VERDICT-5, R-VERDICT-6, R-RECOVER-1, R-RECOVER-2."""
     assert list(complaints(row)) == []
 
 

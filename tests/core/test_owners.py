@@ -426,7 +426,7 @@ def test_p_dialect_7_turns_that_wait_to_see_whether_there_are_lanes_are_safe(nam
 
 
 def test_a_server_that_never_sends_names_runs_one_turn_after_another_without_names() -> None:
-    """P-DIALECT-5."""
+    """P-DIALECT-8, P-DIALECT-5."""
     wire = unknown_server()
     turns = [wire.create(lane) for lane in ("a", "b", None, "a")]
     requests: list[Any] = []
@@ -517,7 +517,7 @@ def test_where_lanes_were_seen_an_event_without_name_and_ids_is_the_default_lane
 
 
 def test_a_server_said_to_have_lanes_that_names_none_has_none() -> None:
-    """P-DIALECT-5."""
+    """P-DIALECT-8, P-DIALECT-5."""
     wire = Wire.opened()
     turn = wire.run("a")
     wire.receive(said("created", "r1"), said("completed", "r1"))
@@ -617,7 +617,7 @@ def test_an_error_without_a_name_is_the_default_lanes_turn() -> None:
 
 
 def test_an_error_without_a_name_is_the_only_turn_in_flight() -> None:
-    """P-OWNER-3."""
+    """P-START-11, P-OWNER-3."""
     wire = Wire.opened()
     turn, waiting, unsent = wire.run("a"), wire.create("a"), wire.create("b")
     wire.receive(refused(404, "model_not_found"))
@@ -735,6 +735,15 @@ def test_the_end_of_the_connection_refuses_the_only_turn_that_awaits(before: byt
     assert not streaming.ended
     assert wire.connection.requeue_unstarted(wire.now) == [queued]
     assert not queued.ended
+
+
+def test_p_owner_6_the_end_of_the_connection_is_not_the_default_lanes_while_another_turn_awaits() -> None:
+    wire = Wire.opened()
+    streaming, turn = wire.run(), wire.run("a")
+    wire.receive(said("created", "r"), refused(400, LIMIT))
+    assert failed(turn, Cause.ERROR_FRAME, Phase.AWAIT, SAFE).evidence.is_refusal
+    wire.receive(said("completed", "r"))
+    assert streaming.phase is Phase.DONE
 
 
 @pytest.mark.parametrize("leave", [False, True])

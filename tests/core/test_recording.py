@@ -58,6 +58,7 @@ def test_the_header_and_the_session_come_first():
 
 
 def test_a_turn_is_recorded_with_its_reads_and_replays():
+    """F-SECRET-2."""
     rig = RecordedRig.connected()
     turn = rig.create("a", input="hello")
     rig.driver.listen(turn, "waiter", lambda: rig.now)
@@ -356,6 +357,7 @@ def test_no_credential_enters_the_file(outputs: Any):
 
 
 def test_what_is_written_is_recorded_in_full_on_demand():
+    """F-OUTPUT-2."""
     rig = RecordedRig.connected(recording={"outputs": "full"})
     (opened,) = [entry for entry in rig.entries if entry.do == "opened"]
     head = base64.b64decode(opened.out[0][3])
@@ -450,6 +452,7 @@ def test_a_fresh_key_is_recorded_as_the_endpoint_of_its_link():
 
 
 def test_a_head_that_is_not_whole_in_one_write_is_recorded_by_its_length():
+    """F-OUTPUT-2."""
     place = Endpoint("https://server.test/v1", (("X-Long", "k1" * 80_000), ("X-Key", "9" * 30)))
     rig = RecordedRig(place=place, transport="http", recording={"outputs": "full"})
     rig.create()
@@ -537,6 +540,7 @@ def test_a_turn_that_was_made_earlier_keeps_its_deadline():
 
 
 def test_reading_that_pauses_replays():
+    """F-OUTPUT-1."""
     rig = RecordedRig.connected(high_water=0)
     turn = rig.create()
     rig.say(created(), delta())
@@ -699,6 +703,7 @@ def put(name: str, value: Any) -> Any:
     ],
 )
 def test_a_replay_that_differs_says_where(change: dict[str, Any], line: int, expected: str, got: str):
+    """F-OUTPUT-1."""
     replay = Replay(changed(conversation(), **change))
     replayed = list(replay)
     difference = replay.timeline.difference
@@ -709,6 +714,8 @@ def test_a_replay_that_differs_says_where(change: dict[str, Any], line: int, exp
 
 
 def test_a_write_that_differs_is_found_by_its_hash():
+    """F-OUTPUT-1, F-OUTPUT-2."""
+
     def other(entry: dict[str, Any]) -> None:
         entry["body"]["input"] = "y"
 

@@ -193,6 +193,7 @@ def test_what_arrives_is_scrubbed_in_place_however_reads_cut_it(data: bytes, exp
     [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"HTTP/1.1 101 X\r\nSec-WebSocket-Extensions: a\r\n\r\n"],
 )
 def test_compressed_data_cannot_be_scrubbed(head: bytes):
+    """F-SCRUB-3."""
     with pytest.raises(CompressedError):
         Stream(JsonScrubber(b"k")).feed(bytearray(head))
 
@@ -219,6 +220,7 @@ def test_lines_wait_until_what_is_before_them_is_decided():
 
 
 def test_a_scrubbed_session_has_no_text_and_replays():
+    """F-SCRUB-2."""
     rig = RecordedRig.connected(recording=SCRUB)
     first = rig.create("a", input="my secret", metadata={"note": "another secret"})
     rig.say(created(1, "a"), delta("a secret answer", "a"))
@@ -262,6 +264,7 @@ def test_a_scrubbed_retrieval_asks_for_the_other_id():
 
 
 def test_a_compressed_answer_ends_the_recording_and_not_the_session():
+    """F-SCRUB-3."""
     rig = RecordedRig(place=HTTP, recording=SCRUB, transport="http")
     turn = rig.create()
     rig.driver.opened(rig.link, rig.now)

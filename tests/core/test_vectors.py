@@ -42,6 +42,10 @@ def text_of(group: str) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_a_source_holds(case: Case) -> None:
+    """V-FILE-4; V-FRAMES-1, V-ENCODE-1, V-HANDSHAKE-1, V-EVENTS-1, V-ERRORS-1, V-VERDICTS-1, V-HTTP-1, V-RECOVERY-1,
+    V-URLS-1, V-PROXY-1, V-REQUESTS-1, V-SSE-1, V-CONNECTION-1 and -2, V-EXCHANGE-1 and -2, V-CONVERSATION-1 and -2,
+    V-RECORDING-1, V-REPLAY-1, V-RECORDER-1, V-SCRUBBING-1: a case of each group.
+    """
     assert lacks(case.must, output_for(case.id.partition("/")[0], case.input)) == []
 
 
@@ -58,11 +62,13 @@ def test_a_file_is_current(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_file_has_the_schema(group: str) -> None:
+    """V-FILE-1, V-FILE-2."""
     schema = json.loads((SPEC / "vectors.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(json.loads(text_of(group)), schema)
 
 
 def test_each_id_is_there_once() -> None:
+    """V-FILE-1."""
     assert [name for name, count in Counter(case.id for case in CASES).items() if count > 1] == []
 
 
@@ -112,4 +118,5 @@ def test_more_frames_than_are_read_at_once() -> None:
     ],
 )
 def test_differences_are_found_where_they_are(expected: object, got: object, found: list[str]) -> None:
+    """V-FILE-3."""
     assert mismatches(expected, got) == found

@@ -29,7 +29,7 @@ from kit.sources import parse
 from turnwire.sansio.tables import as_text
 
 __all__ = [
-    *("DEFINED", "PAGES", "SPEC", "Rule", "cited", "cited_by_code", "cited_by_tests"),
+    *("DEFINED", "PAGES", "RULE", "SPEC", "Rule", "cited", "cited_by_code", "cited_by_tests"),
     *("file_text", "lacks", "rules", "sources", "trace", "vectors"),
 ]
 

@@ -19,11 +19,26 @@ from typing import NamedTuple
 
 import pytest
 import turnwire.sansio
+from kit.trace import DEFINED, RULE
 from turnwire.sansio import addresses, checks, driver, evidence, fallback, lanes, pool
 from turnwire.sansio.as_http import HTTP_CLIENT_OPTIONS
 from turnwire.sansio.as_http._sessions import MOST_SESSIONS
+from turnwire.sansio.connection._owners import REMEMBERED
 from turnwire.sansio.connection._tables import MAX_REDIRECTS, SMALL_MESSAGE
+from turnwire.sansio.error_body import DEPTH, LONGEST_MESSAGE, NAME
+from turnwire.sansio.events._gathered import MAX_GATHERED
+from turnwire.sansio.http._retrieval import LONGEST_ID
+from turnwire.sansio.partial._gathering import GATHER_AFTER
+from turnwire.sansio.server._api_conversations import MAX_ADDED
+from turnwire.sansio.server._listing import DEFAULT_LIMIT, MAX_LIMIT
+from turnwire.sansio.server._memory import KEPT_TURNS
+from turnwire.sansio.server._pace import MIN_RATE
+from turnwire.sansio.server._slices import JSON_SLICE
+from turnwire.sansio.server._steering import MAX_STEERS
 from turnwire.sansio.session import SessionOptions
+from turnwire.sansio.upgrade import MAX_STICKY
+from turnwire.sansio.websocket._frames import FRAGMENT
+from turnwire.sansio.websocket._handshake import MAX_BODY, MAX_HEADERS
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
@@ -32,10 +47,6 @@ WRITTEN = {"PROOFS.md"}
 """Pages that a program writes: they give no ids."""
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [*SPEC.glob("*.md"), *ROOT.glob("*.md")]}
 FOLDERS = ("sansio", "aio", "trio_shell", "tests", "benchmarks")
-
-RULE = r"[PRDFCV]-[A-Z0-9]+-\d+"
-DEFINED = re.compile(rf"^(?:\| )?\*\*({RULE}|I\d)\*\*|^#+ ([A-D]\d+)\. ", re.MULTILINE)
-"""An id where it is given: at the start of a paragraph, of a row, or of a heading of PARITY.md."""
 
 PAGE = re.compile(r"\b([A-Z][A-Z_]+\.md)\b(?:(?:'s:?|,)? +\(?(\"[^\"]+\"(?:(?:,| and|, and) +\"[^\"]+\")*))?")
 """A page and, in quotation marks, headings."""
@@ -167,9 +178,13 @@ WORDS = {4: "four", 5: "five"}
 
 NUMBERS = [
     ("P-CONN-3", f"at most {MAX_REDIRECTS} of them"),
+    ("P-CONN-4", f"up to {MAX_HEADERS >> 10} KiB of headers and {MAX_BODY >> 10} KiB of body"),
     ("P-CONN-5", f"Status {STATUSES} means"),
+    ("P-CONN-6", f"`max_message_size` ({(OPTIONS.max_message_size or 0) >> 20} MiB,"),
     ("P-CONN-8", f"`max_age` ({OPTIONS.max_age / MINUTES:g} minutes)"),
     ("P-CONN-9", f"({OPTIONS.max_request_size:,} bytes)"),
+    ("P-CONN-11", f"more than {FRAGMENT >> 10} KiB in several frames"),
+    ("P-CONN-13", f"`ping_timeout` ({OPTIONS.ping_timeout:g} s)"),
     ("P-CONN-13", f"`ping_interval` ({OPTIONS.ping_interval:g} s)"),
     ("P-TRANSPORT-2", f"answered with {STATUSES} |"),
     ("P-TRANSPORT-3", f"{WORDS[fallback.FAILURES_IN_A_ROW]} connections in a row"),
@@ -180,6 +195,20 @@ NUMBERS = [
     ("P-DEFAULT-10", f"repetitions {checks.MOST_KEPT:,};"),
     ("P-DEFAULT-10", f"sizes {checks.MOST_BYTES >> 40} TiB;"),
     ("P-DEFAULT-10", f"seconds {checks.MOST_SECONDS:,},"),
+    ("P-START-8", f"of the last {REMEMBERED} ended turns"),
+    ("P-OUTPUT-4", f"at most {MAX_GATHERED >> 20} MiB of items"),
+    ("P-PARTIAL-9", f"until {GATHER_AFTER >> 20} MiB of events"),
+    ("P-PARTIAL-9", f"at most {MAX_GATHERED >> 20} MiB of texts"),
+    ("P-SHAPE-1", f"{DEPTH} levels in all"),
+    ("P-SHAPE-4", f"cut at {NAME} characters, messages at {LONGEST_MESSAGE:,},"),
+    ("P-DIALECT-16", f"up to {MAX_STICKY:,} characters"),
+    ("P-RETRIEVE-3", f"more than {LONGEST_ID} bytes"),
+    ("P-CONT-12", f"the last {KEPT_TURNS:,} turns of a conversation at least, {2 * KEPT_TURNS:,} at most"),
+    ("P-HTTP-5", f"`limit` (1 to {MAX_LIMIT}; {DEFAULT_LIMIT})"),
+    ("P-HTTP-8", f"(at most {MAX_ADDED} items)"),
+    ("P-STEER-9", f"At most {MAX_STEERS} steers"),
+    ("P-SERVER-6", f"Each {MIN_RATE:,} bytes"),
+    ("P-SERVER-7", f"in slices of {JSON_SLICE >> 10} KiB"),
     ("P-LANES-3", f"at most {OPTIONS.max_in_flight} responses"),
     ("P-LANES-4", f"at most {OPTIONS.max_named_lanes} different names"),
     ("P-LANES-10", f"`auto-1` to `auto-{lanes.AUTOMATIC_NAMES}`"),

@@ -7,7 +7,7 @@ import { eventOf } from "./events.mjs";
 import { errorOf } from "./errors.mjs";
 import { messageOf, laneOf } from "./requests.mjs";
 import { Lanes } from "./lanes.mjs";
-import { Ended, isOfEnded, ownerOf, ownerOfError, ownerOfNeutral } from "./owners.mjs";
+import { Ended, isOfEnded, laneOfEnded, ownerOf, ownerOfError, ownerOfNeutral } from "./owners.mjs";
 import { Outbox } from "./outbox.mjs";
 import { Turn } from "./turns.mjs";
 import { targetWithin } from "./urls.mjs";
@@ -73,7 +73,8 @@ export class Connection {
   get view() {
     const { inFlight, ended, lanes } = this;
     const unanswered = this.inputs.some(({ state }) => state === "SENT");
-    return { inFlight, ended, unanswered, lanes: lanes.known, namesSeen: lanes.namesSeen, usedLanes: lanes.used };
+    const sending = this.turns.filter((turn) => turn.running && !turn.inFlight);
+    return { inFlight, sending, ended, unanswered, lanes: lanes.known, namesSeen: lanes.namesSeen, usedLanes: lanes.names };
   }
 
   #signal(name) {
@@ -95,6 +96,7 @@ export class Connection {
     for (const turn of this.turns) {
       add(turn.deadline(), 0, () => this.#turnExpires(turn));
       if (this.outbox.of(turn)) add(turn.leftAt, close_timeout, () => this.#lost("TRANSPORT"));
+      else if (turn.left && !turn.overdue) add(turn.since, turn.timeouts.receive ?? null, () => this.#overdue(turn));
     }
     return all;
   }
@@ -117,6 +119,7 @@ export class Connection {
     if (this.state === "HANDSHAKING") added.enter("HANDSHAKE", this.now);
     this.turns.push(added);
     this.#startTurns();
+    this.#drainIfBlocked();
   }
 
   cancel(turn) {
@@ -134,12 +137,16 @@ export class Connection {
   }
 
   close() {
-    if (this.facts.is_closed) return undefined;
-    if (this.turns.length) return this.#lost("CLIENT_CLOSED");
-    this.outbox.clear();
+    if (this.facts.is_closed || this.closing !== null) return;
+    if (!this.facts.is_open || this.turns.some(({ running }) => running)) {
+      this.#lost("CLIENT_CLOSED");
+      return;
+    }
+    for (const turn of this.turns) this.#fail(turn, "CLIENT_CLOSED");
+    for (const turn of [...this.turns]) this.#free(turn);
     this.#signal("CLOSE");
     this.closing = this.now;
-    return this.outbox.put({ close: 1000 }, 8);
+    if (!this.outbox.keepControl()) this.outbox.put({ close: 1000 }, 8);
   }
 
   // --- what the transport does
@@ -190,7 +197,7 @@ export class Connection {
       this.heard = this.now;
       this.pinged = null;
       if ("text" in item) this.#message(item.text);
-      else if ("ping" in item) this.outbox.replacePong({ pong: item.ping }, 6 + item.ping.length / 2);
+      else if ("ping" in item && this.closing === null) this.outbox.replacePong({ pong: item.ping }, 6 + item.ping.length / 2);
       else if ("close" in item) this.#peerCloses(item.close);
       else if ("violation" in item) this.#violation(item.violation);
     }
@@ -223,9 +230,12 @@ export class Connection {
     const { stream_id, ...message } = turn.message;
     turn.sentName = this.lanes.known === "NO" ? null : turn.laneName;
     if (turn.sentName !== null) message.stream_id = turn.sentName;
-    if (turn.sentName !== null) this.lanes.used.add(turn.sentName);
     turn.size = bytesOf(message);
-    this.outbox.put({ message }, turn.size + FRAME_HEAD, { owner: turn, done: () => turn.enter("AWAIT", this.now) });
+    const done = () => {
+      turn.leftAt = null;
+      turn.enter("AWAIT", this.now);
+    };
+    this.outbox.put({ message }, turn.size + FRAME_HEAD, { owner: turn, done });
   }
 
   #fail(turn, cause, more = {}) {
@@ -245,7 +255,7 @@ export class Connection {
     this.lanes.ended(turn);
     this.#keepPending(turn);
     this.#startTurns();
-    if (this.state === "WRITE_DISABLED" && !this.inFlight.length) this.#lost("TRANSPORT"); // P-CONN-20
+    if (this.state === "WRITE_DISABLED" && !this.turns.some(({ state }) => state === "LIVE")) this.#lost("TRANSPORT"); // P-CONN-20
   }
 
   #keepPending(turn) {
@@ -266,17 +276,31 @@ export class Connection {
       return this.#free(turn);
     }
     const alone = this.turns.every((each) => each === turn || each.state !== "LIVE");
-    const abort = alone && this.options.leave !== "abandon";
+    const abort = alone && !(cause === "CANCELLED" && this.options.leave === "abandon");
     if (!abort && turn.phase === "SEND") {
       turn.phase = "AWAIT"; // R-EVIDENCE-8: its remaining bytes will be handed
       turn.leftAt = this.now;
     }
     this.#fail(turn, cause);
-    const waits = this.turns.some((each) => !each.running && each.lane === turn.laneName);
-    const stuck = this.turns.filter(({ running }) => running).every(({ state }) => state !== "LIVE");
-    if (abort) this.#lost("CLIENT_CLOSED");
-    else if (cause === "TIMEOUT" && (waits || stuck)) this.#signal("DRAIN"); // P-LANES-9
+    if (abort) return this.#lost("CLIENT_CLOSED");
+    turn.left = true;
+    if (cause === "TIMEOUT") this.#overdue(turn);
     return undefined;
+  }
+
+  #overdue(turn) {
+    turn.overdue = true;
+    this.#drainIfBlocked();
+  }
+
+  /** P-LANES-9: turns wait for a lane, or a slot, of which no end is in sight. */
+  #drainIfBlocked() {
+    const running = this.turns.filter((turn) => turn.running);
+    const waiting = this.turns.filter((turn) => !turn.running);
+    const lanes = new Set(running.filter(({ overdue }) => overdue).map(({ laneName }) => laneName));
+    if (!waiting.length || !lanes.size) return;
+    const all = running.every(({ overdue }) => overdue);
+    if (all || waiting.some(({ lane }) => lanes.has(lane))) this.#signal("DRAIN");
   }
 
   #turnExpires(turn) {
@@ -291,12 +315,14 @@ export class Connection {
   #messageCut() {
     this.outbox.clear();
     this.#signal("MESSAGE_CUT");
-    if (!this.inFlight.length) this.#lost("CLIENT_CLOSED");
+    if (!this.turns.some(({ state }) => state === "LIVE")) this.#lost("TRANSPORT");
   }
 
   // --- the end of the connection
 
   #lost(cause, more = {}) {
+    if (this.facts.is_closed) return;
+    const silent = this.state === "WRITE_DISABLED";
     const candidates = more.close_code === tables.refusals.too_big ? this.#tooBig() : new Map();
     this.#signal("LOST");
     for (const turn of this.turns) {
@@ -306,7 +332,7 @@ export class Connection {
     for (const each of [...this.turns, ...this.pending]) settleInputs(each, "connection", candidates);
     this.gone = [...(this.gone ?? []), ...this.turns];
     this.turns = [];
-    this.cut = this.outbox.clear();
+    this.cut = this.outbox.clear() || silent;
   }
 
   /** The candidates for a close code 1009, and whether each was the one (R-1009). */
@@ -370,8 +396,8 @@ export class Connection {
   #event(event, object) {
     const turn = ownerOf(event, this.view);
     const begins = event.type === "response.created" && (turn?.phase === "AWAIT" || turn?.between);
-    if (!turn || (!begins && isOfEnded(event, this.ended, turn))) {
-      const ofEnded = this.ended.hasResponse(event.response_id) && !["response.in_progress", "response.queued"].includes(event.type);
+    if (!turn || (!begins && isOfEnded(event, this.view, turn))) {
+      const ofEnded = this.ended.hasResponse(event.response_id, laneOfEnded(event, this.view)) && !["response.in_progress", "response.queued"].includes(event.type);
       if (this.#nobodyCanTell(event)) return this.#violation(1002);
       if (!ofEnded) this.#mayHaveBegun();
       return undefined;
@@ -421,8 +447,8 @@ export class Connection {
       lanes.namesSeen = true;
       lanes.known = "YES";
       this.#startTurns();
-    } else if (event.stream_id === null && !lanes.namesSeen) {
-      if (this.inFlight.filter(({ sentName }) => sentName !== null).length > 1) {
+    } else if (!lanes.namesSeen) {
+      if (event.stream_id === null && this.inFlight.filter(({ sentName }) => sentName !== null).length > 1) {
         this.#violation(1002);
         return false;
       }
@@ -491,7 +517,7 @@ export class Connection {
   #isRefusedName(turn, refusal) {
     const about = refusal.code === "invalid_stream_id" || refusal.param === "stream_id";
     const given = turn.lane?.auto && turn.sentName !== null && !turn.unnamed;
-    return Boolean(about && given && turn.phase === "AWAIT" && !turn.unknownEvent && (refusal.status ?? 400) < 500 && turn.state === "LIVE");
+    return Boolean(about && given && turn.phase === "AWAIT" && !turn.unknownEvent && (refusal.status ?? 400) < 500 && turn.state === "LIVE" && this.facts.accepts_turns);
   }
 
   #again(turn) {

@@ -9,7 +9,10 @@ const id = (value) => text(value) || null;
 function typeOf(object) {
   if (text(object.type)) return object.type;
   const isResponse = object.object === "response" || Array.isArray(object.output);
-  const isError = (has(object, "error") || has(object, "detail")) && !isResponse;
+  const names = ["error", "detail"];
+  const hasWords = has(object, "message") || has(object, "code");
+  const saysError = names.some((name) => has(object, name)) || (names.some((name) => Object.hasOwn(object, name)) && hasWords);
+  const isError = saysError && !isResponse;
   return isError ? "error" : "";
 }
 

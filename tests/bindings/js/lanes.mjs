@@ -4,7 +4,6 @@ const AUTO = Array.from({ length: 16 }, (_, index) => `auto-${index + 1}`);
 
 export class Lanes {
   names = new Set(); // that the connection was given, or will be
-  used = new Set(); // that were sent
   namesSeen = false;
   #lastResponse = new Map(); // lane -> the id of its last response
   #freeSince = new Map();

@@ -1,13 +1,15 @@
 // What is to be handed to the transport, and how much of it was (R-EVIDENCE-5).
 
+const isControl = ({ shown }) => "ping" in shown || "pong" in shown;
+
 export class Outbox {
   #items = [];
 
   /** `shown` is what the server reads; `done` is called when the last byte is handed. */
   put(shown, size, { owner = null, done = () => {}, first = false } = {}) {
     const item = { shown, size, owner, done, handed: 0 };
-    const begun = this.#items[0]?.handed > 0 ? 1 : 0;
-    if (first) this.#items.splice(begun, 0, item);
+    const messages = this.#items.findIndex((each) => each.handed === 0 && !isControl(each));
+    if (first && messages >= 0) this.#items.splice(messages, 0, item);
     else this.#items.push(item);
   }
 
@@ -33,10 +35,17 @@ export class Outbox {
     return cut;
   }
 
+  /** Only control frames are sent any more; true if a message is cut off: then nothing is. */
+  keepControl() {
+    if (this.#items[0]?.handed > 0 && !isControl(this.#items[0])) return this.clear();
+    this.#items = this.#items.filter(isControl);
+    return false;
+  }
+
   replacePong(shown, size) {
     const waiting = this.#items.find((item) => "pong" in item.shown && item.handed === 0);
     if (waiting) Object.assign(waiting, { shown, size });
-    else this.put(shown, size, { first: true });
+    else this.#items.splice(this.#items[0]?.handed > 0 ? 1 : 0, 0, { shown, size, owner: null, done: () => {}, handed: 0 });
   }
 
   hand(bytes) {

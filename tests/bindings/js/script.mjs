@@ -76,7 +76,8 @@ class Script {
       if (!(error instanceof UserError)) throw error;
       output.refused = error.name;
     }
-    const events = connection.delivered.splice(0);
+    const order = [...this.turns.keys()];
+    const events = connection.delivered.splice(0).sort(([one], [other]) => order.indexOf(one) - order.indexOf(other));
     const changed = this.#changed();
     if (events.length) output.events = events;
     if (changed.length) output.changed = changed;

@@ -1,6 +1,7 @@
 // Steers and injections: when they are sent, what answers them, what becomes of them (P-STEER).
 
 import { UserError, isObject, member, text } from "./values.mjs";
+import { ownerOf } from "./owners.mjs";
 import { Input } from "./turns.mjs";
 
 const FRAME_HEAD = 14;
@@ -70,7 +71,10 @@ export function answerInput(connection, event, object) {
   const responseId = text(member(steer, "previous_response_id")) ?? text(object.response_id);
   const kind = event.type.startsWith("response.inject.") ? "inject" : "steer";
   const input = SIGNALS[event.type] ? answered(connection.inputs, kind, steerId, responseId) : null;
-  if (!input) return connection.inFlight.find((turn) => turn.sentName === event.stream_id && turn.phase === "STREAM") ?? null;
+  if (!input) {
+    const turn = ownerOf(event, connection.view);
+    return turn?.phase === "STREAM" ? turn : null;
+  }
   input.steerId ??= steerId;
   input.take(SIGNALS[event.type], SIGNALS[event.type] === "FAILED" ? text(member(member(object, "error"), "code")) : null);
   return input.turn;

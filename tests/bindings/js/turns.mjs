@@ -14,7 +14,9 @@ export class Turn {
   responseId = null;
   sentName = null;
   unknownEvent = false;
-  leftAt = null; // when its consumer left it in the middle of its message
+  leftAt = null; // when its consumer left it in the middle of its message, which goes on
+  left = false; // its consumer has left it, or its deadline has passed, and the server may run it
+  overdue = false; // so, and its limits have passed without an end
   between = null; // the outcome of the last response, while another may follow (P-STEER-16)
   inputs = [];
 
@@ -25,7 +27,7 @@ export class Turn {
   }
 
   get inFlight() {
-    return this.running && inOrder(this.phase) >= inOrder("AWAIT");
+    return this.running && this.leftAt === null && inOrder(this.phase) >= inOrder("AWAIT");
   }
 
   enter(phase, now) {

@@ -91,6 +91,12 @@ PHASES: list[tuple[str, str, list[Step]]] = [
     ("AWAIT", "AMBIGUOUS", [create(), hand()]),
     ("STREAM", "UNSAFE", [create(), hand(), server(created())]),
 ]
+ROWS = {
+    "LANE_WAIT": ("R-VERDICT-2", "R-EVIDENCE-7"),
+    "SEND": ("R-VERDICT-2", "R-VERDICT-10", "R-EVIDENCE-4"),
+    "AWAIT": ("R-VERDICT-5",),
+    "STREAM": ("R-VERDICT-6",),
+}
 ENDS: list[tuple[str, str, Step]] = [
     ("eof", "EOF", CUT),
     ("reset", "TRANSPORT", {"transport_fails": "reset"}),
@@ -111,7 +117,7 @@ def verdicts() -> Iterator[Case]:
                 f"the connection ends ({cause}) while a turn is in {phase}",
                 *before,
                 {**end, "must": changed(*found)},
-                rules=("R-VERDICT-1", "I3", "I4", "I6"),
+                rules=("R-VERDICT-1", *ROWS[phase], "I3", "I4", "I6"),
             )
     yield script(
         "eof_while_connecting",
@@ -120,6 +126,7 @@ def verdicts() -> Iterator[Case]:
         {"connected": True},
         {**CUT, "must": changed(failed("SAFE", "HANDSHAKE"))},
         up=False,
+        rules=("R-VERDICT-2", "R-EVIDENCE-2"),
     )
     yield script(
         "transport_fails_at_once",
@@ -127,6 +134,7 @@ def verdicts() -> Iterator[Case]:
         create(),
         {"transport_fails": "refused", "must": changed(failed("SAFE", "CONNECT", "TRANSPORT"))},
         up=False,
+        rules=("R-VERDICT-2", "R-EVIDENCE-2"),
     )
     yield script(
         "upgrade_in_part",
@@ -570,6 +578,29 @@ def lanes() -> Iterator[Case]:
         rules=("P-DIALECT-11",),
     )
     yield script(
+        "error_of_a_lane_that_was_used",
+        "a second error about a lane is not that of the turn on another one, also before any name came back",
+        create("a", "x"),
+        hand(message("x")),
+        server(error("x", 429, "x"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", "a"))),
+        create("b"),
+        hand(message()),
+        server(error("x", 429, "x"), must={"state": "OPEN"}),
+        server(created(), ended(), must=changed(done("b"))),
+        rules=("P-START-7", "P-OWNER-2", "I3", "I5"),
+    )
+    yield script(
+        "ended_on_an_unknown_lane",
+        "an event of an ended response is nobody's, whatever lane it names",
+        create("a", "a"),
+        create("b", "b"),
+        hand(message("a"), message("b")),
+        server(created("r2", "b"), ended("r2", "b"), must=changed(done("b", response_id="r2"))),
+        server(ended("r2", "z"), must={"state": "OPEN"}),
+        server(created("r1", "a"), ended("r1", "a"), must=changed(done("a"))),
+        rules=("P-START-8", "I2"),
+    )
+    yield script(
         "other_lanes_go_on",
         "a lane whose turn was left stays busy; others go on",
         create("a", "a"),
@@ -581,6 +612,16 @@ def lanes() -> Iterator[Case]:
         server(created("r1", "a"), ended("r1", "a")),
         hand(message("a")),
         rules=("P-LANES-9", "I9"),
+    )
+    yield script(
+        "refused_name",
+        "a name that turnwire gave is refused: the turn goes again without one, on the same connection, once",
+        create(lane={"auto": True}),
+        hand(message("auto-1")),
+        server(error("invalid_stream_id", lane="auto-1"), must={"state": "OPEN"}),
+        hand(message()),
+        server(error("invalid_stream_id"), must=changed(failed("SAFE", "AWAIT", "ERROR_FRAME", refusal=True))),
+        rules=("R-RECOVER-15", "P-DIALECT-11"),
     )
     yield script(
         "left_before_it_was_sent",

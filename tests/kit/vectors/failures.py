@@ -152,6 +152,16 @@ OTHERS = [
         advice=advised(True, "safe"),
     ),
     error_frame(
+        "connection_limit",
+        "the connection's age limit",
+        {"status": 400, "code": "websocket_connection_limit_reached"},
+        "R-REFUSAL-2",
+        "R-ADVICE-5",
+        **SAFE,
+        kind="REFUSED_CONNECTION_LIMIT",
+        advice=advised(True, "safe"),
+    ),
+    error_frame(
         "retry_later",
         "a refusal with retry-after-ms",
         {"status": 400, "headers": {"retry-after-ms": "1500"}},
@@ -266,12 +276,12 @@ OTHERS = [
 
 def too_big() -> Iterator[Case]:
     """Close code 1009 (REPLAY.md, "Whose 1009 it is")."""
-    for phase, mine, verdict, refused, kind, rule in (
-        ("SEND", True, "SAFE", True, "REFUSED", "R-1009-2"),
-        ("SEND", False, "SAFE", False, "TOO_BIG_NOT_SENT", "R-ADVICE-13"),
+    for phase, mine, verdict, refused, kind, *rules in (
+        ("SEND", True, "SAFE", True, "REFUSED", "R-REFUSAL-7", "R-1009-2"),
+        ("SEND", False, "SAFE", False, "TOO_BIG_NOT_SENT", "R-1009-7", "R-ADVICE-13"),
         ("SEND", None, "SAFE", False, "SAFE", "R-1009-8"),
-        ("AWAIT", True, "SAFE", True, "REFUSED", "R-1009-3"),
-        ("AWAIT", False, "AMBIGUOUS", False, "TOO_BIG", "R-ADVICE-12"),
+        ("AWAIT", True, "SAFE", True, "REFUSED", "R-REFUSAL-7", "R-1009-3"),
+        ("AWAIT", False, "AMBIGUOUS", False, "TOO_BIG", "R-1009-7", "R-ADVICE-12"),
         ("STREAM", False, "UNSAFE", False, "UNSAFE", "R-ADVICE-4"),
         ("LANE_WAIT", None, "SAFE", False, "SAFE", "R-1009-8"),
     ):
@@ -280,7 +290,7 @@ def too_big() -> Iterator[Case]:
             f"close code 1009 in phase {phase}; too_big is {mine}",
             {"phase": phase, "cause": "PEER_CLOSED", "close_code": 1009, "too_big": mine},
             {"verdict": verdict, "refusal": refused, "kind": kind},
-            (rule,),
+            tuple(rules),
         )
     for stateful, safety in ((False, None), (True, "unsafe")):
         yield Case(
@@ -288,7 +298,7 @@ def too_big() -> Iterator[Case]:
             "what may have been too big is not suggested to be repeated",
             {"phase": "AWAIT", "cause": "PEER_CLOSED", "close_code": 1009, "stateful": stateful},
             {"verdict": "AMBIGUOUS", "kind": "TOO_BIG", "advice": advised(False, safety)},
-            ("R-1009-7", "R-ADVICE-11", "R-ADVICE-12"),
+            ("R-1009-7", "R-ADVICE-11" if stateful else "R-ADVICE-12"),
         )
     yield Case(
         "verdicts/1008_await",
@@ -308,6 +318,39 @@ def rejected() -> Iterator[Case]:
             {"phase": "HANDSHAKE", "cause": "REJECTED", "refusal": {"status": status}},
             {"verdict": "SAFE", "refusal": refused},
             ("R-REFUSAL-5",),
+        )
+
+
+def rejected_with_headers() -> Iterator[Case]:
+    """What is advised about a rejected upgrade that is a refusal: by its headers, then by its status (R-ADVICE-18)."""
+    for name, status, headers, more, advice, rules in (
+        ("should_retry", 403, {"x-should-retry": "true"}, {}, advised(True, "safe"), ("R-ADVICE-23",)),
+        ("should_not_retry", 409, {"x-should-retry": "false"}, {}, advised(False, None), ("R-ADVICE-24",)),
+        ("conflict", 409, {}, {}, advised(True, None), ("R-ADVICE-26",)),
+        ("conflict_stateful", 409, {}, {"stateful": True}, advised(True, "safe"), ("R-ADVICE-26",)),
+        ("plain", 403, {}, {}, None, ("R-ADVICE-28",)),
+        ("retry_later", 403, {"retry-after": "5"}, {}, advised(True, "safe", 5.0), ("R-ADVICE-7",)),
+        (
+            "should_retry_after_ambiguous",
+            403,
+            {"x-should-retry": "true"},
+            {"earlier_may_have_run": True},
+            advised(True, None),
+            ("R-ADVICE-33", "R-ADVICE-19", "R-ADVICE-23"),
+        ),
+    ):
+        yield Case(
+            f"verdicts/rejected_{name}",
+            f"the upgrade was answered with {status}{', ' if headers else ''}"
+            + ", ".join(f"{header}: {value}" for header, value in headers.items()),
+            {
+                "phase": "HANDSHAKE",
+                "cause": "REJECTED",
+                "refusal": {"status": status, "headers": headers},
+                **more,
+            },
+            {"refusal": True, "advice": advice},
+            ("R-ADVICE-18", "R-ADVICE-21", *rules),
         )
 
 
@@ -547,6 +590,29 @@ RECOVERY = [
         None,
         "R-RECOVER-8",
     ),
+    *(
+        plan(
+            f"1009_{phase.lower()}_{name}",
+            "a message that may be too big is not repeated, whatever the policy allows",
+            {
+                "failure": {"phase": phase, "cause": "PEER_CLOSED", "close_code": 1009, "too_big": mine},
+                "policy": {"repeat_ambiguous_stateless": True},
+            },
+            None,
+            None,
+            "R-1009-7",
+        )
+        for phase in ("SEND", "AWAIT")
+        for name, mine in (("mine", True), ("other", False))
+    ),
+    plan(
+        "1009_queued",
+        "a message that had not begun is",
+        {"failure": {"phase": "SEND", "cause": "PEER_CLOSED", "close_code": 1009}},
+        "NOT_RUN",
+        0.25,
+        "R-1009-8",
+    ),
     plan(
         "quota_of_a_plan",
         "nor one of a plan",
@@ -679,4 +745,14 @@ RECOVERY = [
     ),
 ]
 
-CASES = [*by_phase(), *by_status(), *by_code(), *OTHERS, *too_big(), *rejected(), *HTTP, *RECOVERY]
+CASES = [
+    *by_phase(),
+    *by_status(),
+    *by_code(),
+    *OTHERS,
+    *too_big(),
+    *rejected(),
+    *rejected_with_headers(),
+    *HTTP,
+    *RECOVERY,
+]

@@ -237,6 +237,23 @@ EVENTS = [
     ),
     event("detail_without_type", "another", {"detail": "Not Found"}, "P-SHAPE-3", type="error", role="ERROR"),
     event(
+        "null_error_beside_words",
+        "an error that is null is one beside words",
+        {"error": None, "message": "no"},
+        *("P-SHAPE-3", "P-FIELD-2"),
+        type="error",
+        role="ERROR",
+    ),
+    event("null_error", "an error that is null is none", {"error": None, "message": None}, "P-SHAPE-3", role="UNKNOWN"),
+    event(
+        "output_that_is_no_list",
+        "an output that is no list makes no response",
+        {"detail": "no", "output": {}},
+        "P-SHAPE-3",
+        type="error",
+        role="ERROR",
+    ),
+    event(
         "response_without_type",
         "a response is none, though it has an error",
         {"id": "r1", "object": "response", "output": [], "error": {"code": "server_error"}},

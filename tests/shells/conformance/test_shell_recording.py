@@ -53,6 +53,7 @@ def what_was_replayed(track: TurnTrack) -> dict[str, Any]:
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
 async def test_a_session_with_faults_replays_to_what_its_consumers_saw(shell, transport, tmp_path: Path):
+    """F-SECRET-3."""
     faults = [
         Fault(AfterEvent(4), Cut(reset=True), marker="middle"),
         Fault(BeforeRun(), Cut(), marker="before"),
