@@ -85,9 +85,9 @@ def what_is_no_object_is_not_answered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ServerConnection, "_complain", complain)
 
 
-def the_request_is_quoted(patch: pytest.MonkeyPatch) -> None:
-    """A refusal repeats what the client sent, as far as it has come."""
-    patch.setattr(_upgrade, "without_quotes", str)
+def what_follows_the_request_is_lost(patch: pytest.MonkeyPatch) -> None:
+    """Frames that come together with the upgrade's request."""
+    patch.setattr(_upgrade.Upgrade, "trailing", b"")
 
 
 MUTANTS: Final[Mapping[str, tuple[Plant, ...]]] = {
@@ -102,7 +102,7 @@ MUTANTS: Final[Mapping[str, tuple[Plant, ...]]] = {
     "events": (half_a_pair_is_no_text,),
     "server": (what_is_no_object_is_not_answered,),
     "server-open": (what_is_no_object_is_not_answered,),
-    "server-first": (the_request_is_quoted,),
+    "server-first": (what_follows_the_request_is_lost,),
     "calls": (faults.what_was_handed_is_safe, faults.what_may_have_run_is_repeated),
 }
 """The faults that the seeds of a target find already."""
