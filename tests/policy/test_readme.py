@@ -390,6 +390,7 @@ TESTS = {
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
     "search": "A command, `python -m tests.search`: the state search over hundreds of worlds",
+    "fuzz": "A command, `python -m tests.fuzz`: targets and oracles for a coverage-guided fuzzer",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
     "autobahn": "Autobahn's suite at the WebSocket layer: `sansio/spec/AUTOBAHN.md` has the results; a part runs",
     "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
