@@ -6,12 +6,16 @@ import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+import turnwire.sansio
 from kit.mutants import MUTANTS
 from kit.runs import Run
 from kit.search_worlds import FAMILIES
 
+SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
+PAGE = SPEC / "PROOFS.md"
 SEARCH = "python -m tests.search"
 CI = "CI"
 FUZZING = "fuzzing"
@@ -130,6 +134,15 @@ PROOFS = (
         others="a fault of I9",
     ),
 )
+FUZZERS = """\
+`python -m tests.fuzz TARGET --seconds N`; `python -m tests.fuzz --list` says what each target is. Inputs are those that
+atheris makes of a corpus, led by the branches of the core that they reach: bytes for a parser of frames, a connection,
+a stream of events or a server, or a program of calls. An input is wrong if the core raises what is not documented, if
+another parser reads the same bytes otherwise, or if a model of a server holds against a verdict.
+
+Runs of one target add up; edges and features are those that the best of them reached. A finding is counted once, and
+also if the fault was the model's; what was found in the core is a vector or a test now.
+"""
 COLUMNS = tuple(proof for proof in PROOFS if proof.mutants)
 
 
@@ -154,7 +167,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 def page(runs: Iterable[Run]) -> str:
     """The whole page."""
     runs = [*runs]
-    parts = (_top(), _what(), _how_much(runs), _worlds(runs), _fuzzing(runs), _planted(), _where(runs))
+    parts = (_top(), _what(), _suites(), _how_much(runs), _worlds(runs), _fuzzing(runs), _planted(), _where(runs))
     return "\n".join(line for part in parts for line in part)
 
 
@@ -183,6 +196,21 @@ def _what() -> Iterator[str]:
         yield f"- Is right by: {proof.oracle}"
         if planted:
             yield f"- Finds: {'; '.join(planted)}."
+        yield ""
+
+
+def _suites() -> Iterator[str]:
+    """The other pages of results that programs write."""
+    pages = {
+        path.name: path.read_text(encoding="utf-8") for path in sorted(SPEC.glob("*.md")) if path.name != PAGE.name
+    }
+    written = {name: text for name, text in pages.items() if re.search(r"written by\s+`python -m", text)}
+    if written:
+        yield "### Other people's suites"
+        yield ""
+        yield "Their results are on pages of their own:"
+        yield ""
+        yield from (f"- {text.splitlines()[0].removeprefix('# ')}: {name}" for name, text in written.items())
         yield ""
 
 
@@ -259,9 +287,7 @@ def _fuzzing(runs: list[Run]) -> Iterator[str]:
         return
     yield "## Fuzzing"
     yield ""
-    yield "`python -m tests.fuzz TARGET --seconds N`. Runs of one target add up; edges and features are those that the"
-    yield "best of them reached. A finding is counted once; what was found is a vector or a test now."
-    yield ""
+    yield FUZZERS
     groups: defaultdict[str, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.what].append(run)

@@ -10,14 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
-import turnwire.sansio
 from kit import faults, runs
-from kit.proofs import CI, PROOFS, SEARCH, page, steps
+from kit.proofs import CI, PAGE, PROOFS, SEARCH, page, steps
 from kit.runs import Run
 from kit.search_worlds import planned
 from search.__main__ import main
 
-SPEC = Path(turnwire.sansio.__file__ or "").parent / "spec"
 TESTS = Path(__file__).parents[1]
 RUNS = runs.read(runs.PROOFS)
 WALKED = [run for run in RUNS if run.asked == SEARCH]
@@ -26,7 +24,7 @@ NOT_COUNTED = {"invariants"}
 
 
 def test_the_page_is_made_of_what_is_there() -> None:
-    text = (SPEC / "PROOFS.md").read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert text == page([*RUNS, *runs.fuzzed()]), "python -m tests.proofs writes it anew"
 
 

@@ -11,9 +11,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))  # As pytest does it.
 
 from kit import runs  # noqa: E402
-from kit.proofs import page, steps  # noqa: E402
-
-PAGE = TESTS.parent / "sansio" / "spec" / "PROOFS.md"
+from kit.proofs import PAGE, page, steps  # noqa: E402
 
 
 def main() -> int:
