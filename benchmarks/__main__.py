@@ -21,6 +21,7 @@ from ._measure import QUICK, BenchmarkPlan, Finding, Outcome
 from ._output import progress, table
 from ._plot import plot
 from ._targets import TARGETS, WITHOUT_SUBJECT
+from .attacks import attacks
 from .building import building
 from .clients import CLIENTS
 from .core import decoding, growth, lanes
@@ -67,6 +68,7 @@ BENCHMARKS: Final = {
     "building": Benchmark("T9", building),
     "memory": Benchmark("T10", memory),
     "partial": Benchmark("", partial),
+    "attacks": Benchmark("", attacks),
 }
 
 

@@ -61,6 +61,8 @@ class EventStream:
         """Milliseconds to wait before connecting again, if the stream has said so."""
         self.too_long: str | None = None
         """In words, which limit was exceeded. Nothing comes out any more then."""
+        self.lines = 0
+        """Lines that the last call of :meth:`receive` ended: each is work, also one that says nothing (D-LIMIT-2)."""
         self._limit = limit
         self._mark = _MARK
         """What is left of a byte order mark that may have begun; ``b""``: the stream's first bytes were seen."""
@@ -87,6 +89,7 @@ class EventStream:
             self._cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = data.split(b"\n")
+        self.lines = len(lines)
         if lines and self._line:
             lines[0] = bytes(self._line + lines[0])
             self._line.clear()

@@ -38,7 +38,7 @@ from ..dialect import Dialect, Support
 from ..events import ErrorEvent, ResponseCreatedEvent, ResponseOutputItemAddedEvent, ServerEvent
 from ..lanes import AUTO, AnyLane, Lanes
 from ..replay import Phase
-from ._turn import Turn
+from ._turn import MAX_ID, Turn
 
 __all__ = ["Owners", "Whose"]
 
@@ -270,7 +270,7 @@ class Owners:
         items = added = NO_ITEMS
         # A server that never sends response.created may give every item the same id: its item ids prove nothing.
         if turn.created and (turn.items or turn.last is not None):
-            items = frozenset((*turn.items, getattr(turn.last, "item_id", "")))
+            items = frozenset((*turn.items, _short(getattr(turn.last, "item_id", ""))))
             added = frozenset(turn.added)
         lane = turn.lane if self.support is Support.YES else None
         remembered = self._ended.get(lane)
@@ -278,11 +278,13 @@ class Owners:
             remembered = self._ended[lane] = deque(maxlen=REMEMBERED)
         elif len(remembered) == REMEMBERED:
             self._forget(remembered[0].added)
-        remembered.append(Ended(turn.response_id, items, added))
+        known = _short(turn.response_id or "")
+        remembered.append(Ended(known or None, items, added))
         if turn.response_id is not None:
-            self._lane_of.pop(self._latest.get(lane, ""), None)
-            self._latest[lane] = turn.response_id
-            self._lane_of[turn.response_id] = lane
+            self._lane_of.pop(self._latest.pop(lane, ""), None)
+            if known:
+                self._latest[lane] = known
+                self._lane_of[known] = lane
             (self._unstored.discard if turn.stored else self._unstored.add)(lane)
             self._removed.discard(lane)
         for item in added:
@@ -302,6 +304,11 @@ class Owners:
             self.late_items[item] -= 1
             if not self.late_items[item]:
                 del self.late_items[item]
+
+
+def _short(name: str) -> str:
+    """The id; "" if it is too long to be remembered (D-LIMIT-10)."""
+    return name if len(name) <= MAX_ID else ""
 
 
 def _least(own: int, servers: int | None) -> int:

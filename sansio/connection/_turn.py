@@ -58,6 +58,8 @@ EVENT_COST: Final = 400
 """Bytes of memory that a decoded event takes in addition to its text, rounded up (CPython 3.11 to 3.13, 64 bit)."""
 MAX_ITEMS: Final = 64
 """How many item ids of a turn's output are kept."""
+MAX_ID: Final = 4096
+"""Characters of an id that a connection remembers. Encrypted ids have some hundred (D-LIMIT-10)."""
 
 
 Leave: TypeAlias = Literal["abort", "abandon"]
@@ -476,7 +478,9 @@ class Turn(SteeredTurn):
 
 
 def _note(items: list[str], item_id: str) -> None:
-    """Append an id; if there are too many, drop the oldest."""
+    """Append an id, unless it is too long; if there are too many, drop the oldest."""
+    if len(item_id) > MAX_ID:
+        return
     items.append(item_id)
     if len(items) > MAX_ITEMS:
         del items[0]

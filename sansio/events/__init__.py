@@ -43,7 +43,8 @@ Unexpected input (PROTOCOL.md, "What a field may look like")
     half a surrogate pair, escaped                       U+FFFD in the field, untouched in ``raw``
     an error message of any shape                        ErrorEvent, read by ``error_body``
     ``output`` empty at the end of a turn                the items that came before (:class:`OutputItems`)
-    no object, no JSON (a byte order mark, NaN, text     EventDecodeError
+    NaN, Infinity                                        null, in ``raw`` too
+    no object, no JSON (a byte order mark, text          EventDecodeError
     after the end, nested too deeply for the stack)
     =================================================== ============================================================
 

@@ -18,7 +18,8 @@ text. A struct is then read member by member, by a plan that is made once from t
     =================================== =============================================================================
 
 ``null`` counts as missing if the type does not include None. If a member is given twice, the last one counts. A missing
-field has its default.
+field has its default. An array or dict whose text is longer than :data:`MOST_ODD` is not read element by element: if
+one of its elements does not fit, it is missing (D-LIMIT-5).
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ CodeString = Annotated[str, _CODE]
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _EXACT = 2**53  # above it, a float cannot represent every whole number
 _MOST_DIGITS = 4000  # Python refuses to make an int of more than 4300
+MOST_ODD = 256 * 1024
+"""Bytes of an array or dict that is read element by element. Each element that does not fit costs an exception."""
 
 decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 """The members of an object, undecoded."""
@@ -177,12 +180,17 @@ def _code(text: msgspec.Raw | bytes) -> str:
 def _list(annotation: Any) -> _Read:
     read = _reader(annotation)
     if annotation in (str, int):
-        return lambda text: [read(each) for each in decode_elements(text)]
-    return lambda text: [value for _, value in _fitting((None, read, each) for each in decode_elements(text))]
+        return lambda text: [read(each) for each in decode_elements(_short(text))]
+    return lambda text: [value for _, value in _fitting((None, read, each) for each in decode_elements(_short(text)))]
 
 
 def _dict(read: _Read) -> _Read:
-    return lambda text: dict(_fitting((name, read, member) for name, member in decode_members(text).items()))
+    return lambda text: dict(_fitting((name, read, member) for name, member in decode_members(_short(text)).items()))
+
+
+def _short(text: msgspec.Raw | bytes) -> msgspec.Raw | bytes:
+    """The text of an array or dict that is to be read element by element. Raises ValueError if it is too long."""
+    return _missing(text) if memoryview(text).nbytes > MOST_ODD else text
 
 
 read_integer = _reader(int)

@@ -55,6 +55,11 @@ class Answer:
         """Whether it is a stream of events. Of one without a body, its content-type tells."""
         return is_stream(self.content_type) if self._streams is None else self._streams
 
+    @property
+    def lines(self) -> int:
+        """Lines that the last part ended, of a stream; 0 of a document."""
+        return self._stream.lines
+
     def receive(self, data: bytes) -> list[ServerSentEvent]:
         """Take a part of the body; return the events that are complete. Look at :attr:`too_long` afterwards."""
         if self._streams is None:

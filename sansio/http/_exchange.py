@@ -136,6 +136,9 @@ class Exchange:
             if self._hungry and self._unread:
                 self._http.receive_data(self._unread.pop())
                 self._hungry = False
+            # A server of another kind may greet, and then wait for us as long as we wait for it.
+            if self.head is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
+                return BrokenAnswer("not an HTTP answer: it does not begin with HTTP/")
             event = self._http.next_event()
         except zlib.error as exc:
             return BrokenAnswer(f"its body cannot be decompressed: {exc}")
@@ -156,9 +159,6 @@ class Exchange:
     def _look_further(self) -> AnswerPart | None:
         """h11 has nothing complete any more."""
         self._hungry = True
-        # A server of another kind may greet, and then wait for us as long as we wait for it.
-        if self.head is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
-            return BrokenAnswer("not an HTTP answer: it does not begin with HTTP/")
         if self._unread:
             return b""
         if not self._eof:

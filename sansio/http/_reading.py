@@ -31,6 +31,11 @@ RESENDING: Final = frozenset({307, 308})
 
 Source: P-TRANSPORT-10.
 """
+LINES_PER_UNIT: Final = 64
+"""Lines of a stream of events that count as one unit of work, as an event does. They may be empty, or comments.
+
+Source: D-LIMIT-2.
+"""
 _SHOWN: Final = 200
 """How many characters of an answer that is no response a message shows."""
 
@@ -100,7 +105,7 @@ class Reading(Retrieving):
         self._until = connect_deadline(self.options, now, None)
 
     def _body_came(self, data: bytes, now: float) -> int:
-        """A part of the answer's body; returns how many events were in it."""
+        """A part of the answer's body; returns the units of work that were in it."""
         turn, answer = self.turn, self._answer
         if turn is None or answer is None:
             return 0
@@ -118,7 +123,7 @@ class Reading(Retrieving):
         if self._kept > GATHER_AFTER:
             self._kept = 0
             turn.gather()
-        return len(events)
+        return len(events) + answer.lines // LINES_PER_UNIT
 
     def _deliver(self, turn: Turn, events: Iterable[ServerSentEvent], now: float) -> None:
         """Hand each event to the turn. Hot path: runs once per received event."""

@@ -16,6 +16,7 @@ import h11
 import msgspec
 
 from ..errors import UserError
+from ..secret import without_quotes
 from ..server import Access, Problem, check_head
 from ..urls import parse_url
 from ..websocket import head_length, mask, payload_length
@@ -177,7 +178,9 @@ class ProxiedConnection:
         except _RefusedError as exc:
             return self._refuse(exc.problem)
         except h11.RemoteProtocolError as exc:
-            return self._refuse(Problem(exc.error_status_hint, "invalid_http", f"The request is no HTTP: {exc}."))
+            return self._refuse(
+                Problem(exc.error_status_hint, "invalid_http", f"The request is no HTTP: {without_quotes(exc)}.")
+            )
         self._look_at_head(at)
         shown: list[bytes] = []
         for event, sent in parts:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 import h11
 
+from ..secret import without_quotes
 from ..websocket import MAX_HEADERS, Rejected
 
 Check: TypeAlias = Callable[[h11.Request], Rejected | None]
@@ -33,7 +34,10 @@ class Upgrade:
             self._http.receive_data(data)
             request = self._http.next_event()
         except h11.RemoteProtocolError as exc:
-            return Rejected(exc.error_status_hint, {}, str(exc).encode())
+            words = without_quotes(exc)
+            # h11 has two texts for it, by how the bytes were split.
+            words = "illegal request line" if "request line" in words else words
+            return Rejected(exc.error_status_hint, {}, words.encode())
         if not isinstance(request, h11.Request):
             return None
         if request.method != b"GET":

@@ -18,14 +18,19 @@ fault (P-CONN-6)."""
 
 
 WORK_AT_ONCE: Final = 1024
-"""Units of work in one call of :meth:`WebSocket.receive`. A frame is one unit, and so is each 4 KiB that compressed
-frames expand to (4 MiB in all). It takes about 10 ms for the most expensive frames, fragments of one byte."""
+"""Units of work in one call of :meth:`WebSocket.receive`. A frame is one unit, a compressed one is :data:`COMPRESSED`,
+and each 4 KiB that compressed frames expand to is one (4 MiB in all). It takes about 10 ms for the most expensive
+frames, fragments of one byte and empty compressed ones (D-LIMIT-1)."""
+COMPRESSED: Final = 4
+"""Units of work of a frame that begins a compressed message: zlib is set up and ended for it, however short it is."""
 
 
 FRAGMENT: Final = 256 * 1024
 """Bytes of a message to the peer above which it is sent in several frames (P-CONN-11)."""
 
 _NO_RSV: Final = RsvBits(False, False, False)
+_NO_TEXT: Final = "a text message is not valid UTF-8"
+_BINARY: Final = "a binary message, where only text is spoken"
 _INFLATE_STEP: Final = 4096
 """Compressed bytes given to zlib at a time. Deflate expands at most 1032 times, so this bounds one step to 4 MiB."""
 
@@ -229,15 +234,26 @@ class WebSocket:
         plain = plain and not key and self._mask_source is not None and first == _TEXT_FINAL and self._fragments is None
         if plain and length <= self._limit:
             return self._long_text(data, position, head, length, items)
-        # The header is given first, so that its own errors are reported before the length limit.
+        if first & 0x40 and self._deflate is not None:
+            self._work -= COMPRESSED - 1
+        # The header is given first, so that its own errors are reported before those of the contents.
+        message = self._fragments
         self._slow_left = head - position + key + length
         position = self._slow(data, position, items, head + key)
-        in_message = len(self._fragments) if self._fragments else 0
-        # A compressed frame may be longer than its contents: only its decompressed size is counted.
-        too_big = self._deflate is None and in_message + length > self._limit
-        if too_big and first & 0x0F <= Opcode.BINARY and not self._finished:
-            self._violation(1009, self._too_big(), items)
+        if not self._finished and first & 0x0F <= Opcode.BINARY:
+            self._check_header(first & 0x0F, length, message, items)
         return position
+
+    def _check_header(self, kind: int, length: int, message: bytearray | None, items: list[Item]) -> None:
+        """Report what is wrong with a data frame by its header and the ``message`` that is incomplete before it. Its
+        contents may come later, and be wrong too: that must make no difference."""
+        # A compressed frame may be longer than its contents: only its decompressed size is counted.
+        if kind != Opcode.CONTINUATION and message is not None:
+            self._violation(1002, "a message begins within another one", items)
+        elif self._deflate is None and len(message or b"") + length > self._limit:
+            self._violation(1009, self._too_big(), items)
+        elif kind == Opcode.BINARY:
+            self._violation(1003, _BINARY, items)
 
     def _long_text(self, data: bytes, position: int, head: int, length: int, items: list[Item]) -> int:
         """Fast path for one text of any length, once it is complete."""
@@ -248,7 +264,7 @@ class WebSocket:
         if payload.isascii() or _is_utf8(payload):
             items.append(payload)
         else:
-            self._violation(1007, "a text message is not valid UTF-8", items)
+            self._violation(1007, _NO_TEXT, items)
         return stop
 
     def _control(self, data: bytes, position: int, head: int, key: int, length: int, items: list[Item]) -> int:
@@ -290,13 +306,15 @@ class WebSocket:
                     if self._finished:
                         break
         except ParseFailed as exc:
-            self._violation(int(exc.code), str(exc), items)
+            # The words of the decoders would tell how the bytes were split.
+            words = _NO_TEXT if self._deflate is None else f"{_NO_TEXT}, or not well compressed"
+            self._violation(int(exc.code), words if exc.code == 1007 else str(exc), items)
         self._slow_left -= begin - position
         return begin
 
     def _from_wsproto(self, frame: Frame, items: list[Item]) -> None:
         if frame.opcode is Opcode.BINARY:
-            self._violation(1003, "a binary message, where only text is spoken", items)
+            self._violation(1003, _BINARY, items)
         else:
             message = self._fragments if self._fragments is not None else bytearray()
             before = len(message)

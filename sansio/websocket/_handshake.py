@@ -96,11 +96,12 @@ class _Exchange:
 
     def _read(self) -> HandshakeAnswer | None:
         while True:
+            # A server of another protocol may send a greeting and then wait for us, while we wait for it.
+            if self._response is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5]):
+                return Broken("not an HTTP answer: it does not begin with HTTP/")
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-                # A server of another protocol may send a greeting and then wait for us, while we wait for it.
-                alien = self._response is None and not b"HTTP/".startswith(self._http.trailing_data[0][:5])
-                return Broken("not an HTTP answer: it does not begin with HTTP/") if alien else None
+                return None
             if isinstance(event, h11.InformationalResponse | h11.Response) and _size(event.headers) > MAX_HEADERS:
                 return Broken(f"its headers have more than {MAX_HEADERS} bytes")  # h11 notices it late.
             if isinstance(event, h11.InformationalResponse):

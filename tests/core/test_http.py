@@ -296,6 +296,15 @@ def test_the_verdict_when_the_connection_is_lost(loss: str, stateful: bool) -> N
     assert turn.failure.response_id == "resp_1"
 
 
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_what_does_not_begin_as_http_is_told_in_the_same_words_however_it_is_split(step: int) -> None:
+    http, data = Http.opened(), b"HTTQ/1.1 200 OK\r\n\r\n"
+    turn = http.run()
+    for begin in range(0, len(data), step):
+        http.receive(data[begin : begin + step])
+    assert "it does not begin with HTTP/" in str(failed(turn, Cause.PROTOCOL, Phase.AWAIT, AMBIGUOUS))
+
+
 @pytest.mark.parametrize("lose", [Http.eof, Http.broke, lambda http: http.receive(b"HTTP/1.1 408 X\r\n\r\n")])
 def test_an_idle_connection_that_the_server_ends_hurts_nobody(lose: Callable[[Http], Any]) -> None:
     http = Http.opened()
@@ -972,7 +981,7 @@ def test_a_compressed_bomb(filler: bytes, limit: int) -> None:
         calls += 1
     failure = failed(turn, Cause.PROTOCOL, Phase.STREAM, UNSAFE, LimitExceededError)
     assert f"more than {limit} bytes" in str(failure)
-    assert (calls > 1) is (b"data" in filler)
+    assert (calls > 1) is (filler != b"\n")
 
 
 def test_without_a_limit_nothing_expands_too_far() -> None:

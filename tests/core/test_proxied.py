@@ -154,6 +154,13 @@ def test_f_proxy_3_what_is_not_for_it_is_refused_and_not_passed_on(request_: byt
     assert proxy.lines("sent") == []
 
 
+def test_f_proxy_3_what_is_no_http_is_not_repeated():
+    proxy = Proxy()
+    proxy.client(b"GET  /v1?key=sk-hush HTTP/1.1\r\n\r\n")
+    assert proxy.connection.refusal is not None
+    assert b"sk-hush" not in proxy.connection.refusal
+
+
 def test_f_proxy_3_in_the_middle_of_an_answer_nothing_is_said():
     proxy = Proxy()
     proxy.client(POST + b"transfer-encoding: chunked\r\n\r\n")

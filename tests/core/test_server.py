@@ -72,6 +72,25 @@ def test_what_is_no_upgrade_is_rejected_with_an_http_response(raw: bytes, status
     assert server.data_to_send().startswith(b"HTTP/1.1 " + status)
 
 
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize("raw", [b"\x01GET /v1?key=sk-hush HTTP/1.1\r\n\r\n", b"\r\n\r"])
+def test_what_is_no_http_is_refused_without_being_repeated_however_it_is_split(raw: bytes, step: int) -> None:
+    server = ServerConnection()
+    for begin in range(0, len(raw), step):
+        server.receive_data(raw[begin : begin + step], 0.0)
+    assert server.rejected is not None
+    assert server.rejected.body == b"illegal request line"
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_close_frame_does_not_tell_how_the_bytes_were_split(step: int) -> None:
+    client = Client()
+    data = client.websocket.text(b"[1, 2, \xb5]")
+    for begin in range(0, len(data), step):
+        client.bytes(data[begin : begin + step])
+    assert client.items() == [CloseFrame(1007, "a text message is not valid UTF-8")]
+
+
 def test_a_check_can_turn_an_upgrade_away() -> None:
     server = ServerConnection(check=lambda request: Rejected(401, {"www-authenticate": "Bearer"}, b"no key"))
     server.receive_data(RAW_UPGRADE, 0.0)

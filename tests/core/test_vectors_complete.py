@@ -299,6 +299,10 @@ def test_each_invariant(number: int) -> None:
     assert f"I{number}" in CITED
 
 
+def test_each_vector_names_a_rule() -> None:
+    assert [vector["id"] for group in GROUPS for vector in VECTORS[group] if not vector["rules"]] == []
+
+
 FIELD = {
     "response.done after the terminal event (Menci/Floway#320)": [
         "connection/field_done_after_completed",

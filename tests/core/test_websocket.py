@@ -310,6 +310,14 @@ def test_what_is_no_http_answer_is_broken_as_soon_as_it_can_be_seen(case: str):
     assert broken.reason.startswith("not an HTTP answer")
 
 
+@pytest.mark.parametrize("step", [1, 3, 100])
+def test_what_does_not_begin_as_http_is_told_in_the_same_words_however_it_is_split(step: int):
+    data = b"HTTQ/1.1 200 OK\r\n\r\n"
+    exchange = handshake()
+    answers = [exchange.receive(data[begin : begin + step]) for begin in range(0, len(data), step)]
+    assert next(filter(None, answers)) == Broken("not an HTTP answer: it does not begin with HTTP/")
+
+
 def test_garbage_stays_broken():
     exchange = handshake()
     assert isinstance(exchange.receive(b"nonsense\r\n\r\n"), Broken)
@@ -640,8 +648,10 @@ def same_or_later(ours: list[Item], theirs: list[Item]) -> bool:
     """Whether two readings agree.
 
     wsproto looks into a text frame while it comes, we look when it is whole: then a violation of UTF-8 in a frame that
-    is cut short is one that we have not seen yet.
+    is cut short is one that we have not seen yet. And what a header breaks is one that wsproto sees with the contents.
     """
+    if ours[-1:] in ([Violation(1002, "")], [Violation(1003, "")]) and ours[:-1] == theirs:
+        return True
     return ours == theirs or (theirs[-1:] == [Violation(1007, "")] and ours == theirs[:-1])
 
 
@@ -898,6 +908,34 @@ def test_a_violation_comes_after_what_was_right_and_is_the_last_thing(case: str,
     assert items[2].reason
     assert websocket.receive(frame(0x81, b"more")) == []
     assert websocket.receive(b"") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(0xC2, b"\xff" * 9), 1003),
+        (frame(0x02, length=100), 1003),
+        (frame(0x41, b"\x00\x3f\x89") + frame(0x01, b"\x41\x3f"), 1002),
+        (frame(0x01, b"a") + frame(0x01, length=100), 1002),
+    ],
+)
+def test_what_a_header_breaks_comes_before_what_its_contents_break(data: bytes, code: int):
+    """P-CONN-6: and so it makes no difference how much of the contents has come."""
+    for step in (1, 2, 3, len(data)):
+        websocket = deflating()
+        items = [item for begin in range(0, len(data), step) for item in websocket.receive(data[begin : begin + step])]
+        assert codes(items) == [code]
+
+
+@pytest.mark.parametrize("client", [True, False])
+def test_the_reason_of_a_violation_does_not_tell_how_the_bytes_were_split(client: bool):
+    data = frame(0x01, b"abc\xb5def" * 3, key=None if client else b"abcd")
+    reasons: set[str] = set()
+    for step in (1, 5, len(data)):
+        websocket = WebSocket(client=client)
+        for begin in range(0, len(data), step):
+            reasons.update(item.reason for item in websocket.receive(data[begin : begin + step]))  # type: ignore[union-attr]
+    assert reasons == {"a text message is not valid UTF-8"}
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8bye"])

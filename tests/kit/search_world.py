@@ -491,10 +491,12 @@ class World:
 
     def _remembers_beside(self, turn: Turn) -> bool | None:
         """Whether the server has the last response of another lane in its connection's memory only; None: who knows,
-        for a response that was broken off."""
+        for a response that was broken off, or whose end has not come whole."""
         if self.stored or self.server is None:
             return False
-        beside = {request.status for request in self.server.requests if request.lane != turn.lane}
+        unheard = self.server.rest_of[0] if self.server.rest and self.server.rest_of else None
+        requests = enumerate(self.server.requests)
+        beside = {BROKEN if at == unheard else one.status for at, one in requests if one.lane != turn.lane}
         return True if ENDED in beside else None if BROKEN in beside else False
 
     def _time_out(self, turn: Turn) -> None:

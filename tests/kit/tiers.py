@@ -30,6 +30,7 @@ SLOW = {
     "test_every_event_odd_in_every_field",
     "test_every_first_byte_with_every_kind_of_length_is_read_as_wsproto_reads_it",
     "test_every_model_that_can_occur_odd_in_every_field",
+    "test_every_oracle_holds_for_the_seeds_and_for_what_the_fuzzer_found",
     "test_every_output_item_odd_two_levels_deep",
     "test_one_command_runs_every_benchmark_and_answers_for_every_target",
     "test_one_odd_field_costs_that_field_and_never_the_call",

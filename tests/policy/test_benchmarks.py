@@ -26,6 +26,11 @@ def test_one_command_runs_every_benchmark_and_answers_for_every_target(tmp_path:
         assert re.search(rf"^{target} .* {why}$", ran.stdout, re.MULTILINE)
     assert set(results["measured"]["clients"]["median"]) == set(CLIENTS)
     assert all(cost > 0 for cost in results["measured"]["clients"]["median"]["turnwire"].values())
+    ended = {one["attack"]: one["ended"] for one in results["measured"]["attacks"]}
+    assert len(ended) > 40
+    assert ended["endless-message"] == "LimitExceededError, UNSAFE, 1009"
+    assert ended["extension"] == "LimitExceededError, UNSAFE"
+    assert ended["queued"] == "TurnAbortedError, SAFE"
 
 
 def test_the_targets_are_numbered() -> None:

@@ -18,11 +18,17 @@ from typing import NamedTuple
 import pytest
 from kit.sources import lines_of_code, parse
 from turnwire.sansio import replay
+from turnwire.sansio.connection._tables import MAX_REDIRECTS
+from turnwire.sansio.connection._turn import MAX_ID, MAX_ITEMS
+from turnwire.sansio.events._lenient import MOST_ODD
+from turnwire.sansio.http._answer import MAX_ERROR
+from turnwire.sansio.http._connection import EXPANSION
 from turnwire.sansio.option_help import meanings
 from turnwire.sansio.replay import ADVICE_TABLE, VERDICT_TABLE, Cause, Evidence, Phase, RecoveryPolicy, Refusal, meaning
 from turnwire.sansio.session import SessionOptions
 from turnwire.sansio.tables import machines, mermaid
 from turnwire.sansio.timeouts import Timeouts
+from turnwire.sansio.websocket import MAX_EARLY, MAX_HEADERS, WORK_AT_ONCE
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -311,6 +317,35 @@ def limits() -> str:
     )
 
 
+def bounds() -> str:
+    """What a peer can make turnwire do and keep (DESIGN.md, "Limits")."""
+    most = SessionOptions()
+    size, failed = shown_default(most.max_message_size), "`LimitExceededError`"
+    kept = [shown_default(each) for each in (most.high_water, most.max_buffered, most.max_buffered_total)]
+    rows = [
+        ("frames, or parts of an HTTP answer, read at once", f"{WORK_AT_ONCE:,} units", "other tasks run", (1, 2)),
+        ("one message, event, line or document, decompressed", f"{size} (`max_message_size`)", failed, (3,)),
+        ("a whole compressed HTTP answer", f"{EXPANSION} times that", failed, (3,)),
+        ("an array with an element that cannot be read", f"{MOST_ODD // 1024} KiB", "the array is missing", (5,)),
+        (
+            "the head of an answer",
+            f"{MAX_HEADERS // 1024} KiB, {MAX_EARLY} informational ones before it",
+            f"{failed}; of an upgrade `ProtocolError`",
+            (7,),
+        ),
+        ("the body of an error", f"{shown_default(MAX_ERROR)}", failed, (7,)),
+        ("redirects", str(MAX_REDIRECTS), "`HandshakeRejectedError`, `ResponsesHTTPError`", ()),
+        ("pongs that wait to be sent", "1", "the latest replaces it", (8,)),
+        ("unread events of a turn", f"{kept[0]} (`high_water`)", "reading pauses while nobody waits", (11,)),
+        ("", f"{kept[1]} (`max_buffered`), all turns {kept[2]} (`max_buffered_total`)", failed, (11,)),
+        ("ids that a connection remembers", f"{MAX_ITEMS} of a turn, of {MAX_ID:,} characters", "forgotten", (10,)),
+    ]
+    lines = ["| what a peer can cause | at most | beyond it | rule |", "| --- | --- | --- | --- |"]
+    for *row, rules in rows:
+        lines.append(f"| {' | '.join([*row, ', '.join(f'D-LIMIT-{number}' for number in rules)])} |")
+    return "\n".join(lines)
+
+
 def options() -> str:
     """Every option, its default and what it is, in the words of the code, which ``help()`` shows, too."""
     lines = ["| option | default | |", "| --- | --- | --- |"]
@@ -355,6 +390,7 @@ TESTS = {
     "shells": "Both shells; `tests/shells/conformance/` runs the same on asyncio, uvloop and trio",
     "proofs": "Verdicts and invariants against what servers did: searches, simulations, a ledger",
     "search": "A command, `python -m tests.search`: the state search over hundreds of worlds",
+    "fuzz": "A command, `python -m tests.fuzz`: targets and oracles for a coverage-guided fuzzer",
     "networks": "Through nginx, haproxy, tinyproxy and microsocks, where they are installed",
     "autobahn": "Autobahn's suite at the WebSocket layer: `sansio/spec/AUTOBAHN.md` has the results; a part runs",
     "clients": "codex, `openai`, the Agents SDK, pydantic-ai and LangChain against the test server, where installed",
@@ -404,6 +440,7 @@ GENERATED = {
     "verdicts": verdicts,
     "advice": advice,
     "limits": limits,
+    "bounds": bounds,
     "options": options,
     "modules": modules,
     "machines": diagrams,

@@ -82,6 +82,14 @@ def frames() -> Iterator[Case]:
     yield received(
         "binary", "a binary message is refused by the client", frame(FIN | BINARY, b"hi"), {"violation": 1003}
     )
+    yield received(
+        "binary_by_its_header",
+        "and by its header, whatever follows",
+        frame(FIN | BINARY, b"hi")[:2],
+        {"violation": 1003},
+    )
+    within = frame(TEXT, b"a") + frame(TEXT, b"b")[:2]
+    yield received("text_within_fragments_by_its_header", "a new text within another, by its header", within, BAD)
     yield received("no_utf8", "a text that is no UTF-8", frame(FIN | TEXT, b"\xc3\x28"), {"violation": 1007})
     yield received("surrogate", "half a surrogate pair", frame(FIN | TEXT, b"\xed\xa0\xbd"), {"violation": 1007})
     for bit in (0x40, 0x20, 0x10):
