@@ -28,7 +28,7 @@ from ..events import (
 from ..replay import Verdict
 from ._states import INPUT_FACTS, INPUT_TRANSITIONS, InputFacts, InputSignal, InputState
 
-__all__ = ["InputKind", "OpenInputs", "Pending", "TurnInput", "TurnSteering", "is_steered"]
+__all__ = ["GivenUp", "InputKind", "OpenInputs", "Pending", "TurnInput", "TurnSteering", "is_steered"]
 
 InputKind: TypeAlias = Literal["steer", "inject"]
 
@@ -212,6 +212,15 @@ class Pending(NamedTuple):
     """Until when the lane is reserved for it; None: without a limit."""
 
 
+class GivenUp(NamedTuple):
+    """An input that was given up while an answer to it might still come (P-STEER-20)."""
+
+    kind: InputKind
+    target: str | None
+    accepted: bool
+    """Whether it had been accepted; else it had no answer."""
+
+
 class Handing(Protocol):
     """An outbox, as far as it is used here."""
 
@@ -235,18 +244,20 @@ class OpenInputs:
         """The kinds of message that the server does not know."""
         self.ids: deque[str] = deque(maxlen=KNOWN_IDS)
         """The last ids that steers were accepted under: an event with one of them answers no other steer."""
-        self.owed: deque[tuple[InputKind, str | None, bool]] = deque(maxlen=KNOWN_IDS)
-        """Of those that were given up, and whose id is not known: kind, response, and whether they were accepted. An
-        answer to one of them may still come, before any other (P-STEER-20)."""
+        self.owed: deque[GivenUp] = deque(maxlen=KNOWN_IDS)
+        """Those that were given up, and whose id is not known. An answer to one may still come, before any other
+        (P-STEER-20)."""
 
     def of(self, turn: object) -> Iterator[TurnInput]:
         """The open ones of this turn."""
         return (one for one in self.open if one.turn is turn)
 
     @property
-    def unanswered(self) -> TurnInput | None:
-        """The first that the server has and has not answered; None if there is none."""
-        return next((one for one in self.open if one.state is InputState.SENT), None)
+    def unanswered(self) -> TurnInput | GivenUp | None:
+        """The first that the server has and has not answered, of those that were given up before others; None if there
+        is none."""
+        given_up = next((each for each in self.owed if not each.accepted), None)
+        return given_up or next((one for one in self.open if one.state is InputState.SENT), None)
 
     def holds(self, turn: object, outbox: Handing) -> bool:
         """Whether a response may follow that of this turn because of its steers."""
@@ -269,7 +280,7 @@ class OpenInputs:
         """This one is given up: what may come for it answers no other."""
         accepted = one.state is InputState.ACCEPTED
         if one.state is InputState.SENT or (accepted and one.steer_id is None):
-            self.owed.append((one.kind, one.target, accepted))
+            self.owed.append(GivenUp(one.kind, one.target, accepted))
 
     def identify(self, one: TurnInput, steer_id: str | None) -> None:
         """The server tells the id of a steer: from now on answers are its by that."""
@@ -296,8 +307,8 @@ class OpenInputs:
     def _first(self, kind: InputKind, target: str | None, *states: InputState) -> TurnInput | None:
         """The first without an id in one of these states; None, too, if it is the late answer of one given up."""
         after = InputState.ACCEPTED in states  # It may follow the answer that the server accepted it.
-        of_kind = [each for each in self.owed if each[0] == kind and (after or not each[2])]
-        owed = next((each for each in of_kind if not target or each[1] == target), None)
+        of_kind = [each for each in self.owed if each.kind == kind and (after or not each.accepted)]
+        owed = next((each for each in of_kind if not target or each.target == target), None)
         if owed is not None:
             self.owed.remove(owed)
             return None

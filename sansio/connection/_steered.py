@@ -30,7 +30,7 @@ from ..events import (
 )
 from ..replay import Phase
 from ._base import ConnectionBase
-from ._inputs import InputKind, Pending, TurnInput, TurnSteering, is_steered
+from ._inputs import GivenUp, InputKind, Pending, TurnInput, TurnSteering, is_steered
 from ._states import InputSignal, InputState, State
 from ._turn import Turn
 
@@ -214,13 +214,16 @@ class Steered(ConnectionBase):
         self._inputs.open[one] = None
         return one
 
-    def _refuse_input(self, one: TurnInput, body: ErrorBody, now: float) -> None:
-        """The server answers this input with an error: it does not know the message, or cannot read it."""
+    def _refuse_input(self, one: TurnInput | GivenUp, body: ErrorBody, now: float) -> None:
+        """The server answers this input with an error: it does not know the message, or cannot read it (P-OWNER-8)."""
         if body.code == UNKNOWN_MESSAGE:
             self._inputs.refused.add(one.kind)
-        one.fail(InputSignal.FAILED, InputError(code=body.code, message=body.message, type=body.type))
-        self._inputs.settle()
-        self._conclude(one.turn, now)
+        if isinstance(one, TurnInput):
+            one.fail(InputSignal.FAILED, InputError(code=body.code, message=body.message, type=body.type))
+            self._inputs.settle()
+            self._conclude(one.turn, now)
+        else:
+            self._inputs.owed.remove(one)
 
     # -- the end
 

@@ -199,6 +199,27 @@ def test_p_steer_17_an_unknown_server_is_tried_until_it_refuses() -> None:
     assert wire.connection.stats.orphans == 0
 
 
+@pytest.mark.parametrize("code", ["unsupported_event_type", "invalid_json", "invalid_prompt"])
+def test_p_owner_8_a_steer_that_was_given_up_is_unanswered(code: str) -> None:
+    """P-OWNER-3, too. The error that names nothing may be its answer: no other turn is told that it was refused."""
+    wire = Wire.opened()
+    turn, other = running(wire), wire.run("a", timeouts=UNLIMITED)
+    one = wire.steer(turn)
+    wire.hand()
+    wire.receive(ends())
+    assert wire.pass_deadline() == 10.0
+    assert (one.verdict, turn.phase, other.phase) == (AMBIGUOUS, Phase.DONE, Phase.AWAIT)
+    wire.receive(error(code))
+    if code == "invalid_prompt":
+        assert other.failure is not None
+        assert other.failure.verdict is AMBIGUOUS
+        return
+    assert (other.phase, other.failure) == (Phase.AWAIT, None)
+    wire.receive(error(code))
+    assert other.failure is not None
+    assert other.failure.verdict is SAFE
+
+
 def test_p_steer_17_an_injection_needs_a_dialect_that_has_it() -> None:
     wire = Wire.opened()
     turn = running(wire)
