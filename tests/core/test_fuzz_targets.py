@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fuzz import command, runs
 from fuzz.choices import Choices, pieces
+from fuzz.distilling import distil
 from fuzz.mutants import DEEPER, MUTANTS, Plant
 from fuzz.seeds import committed
 from fuzz.targets import TARGETS
@@ -56,6 +57,12 @@ def test_pieces_are_the_data_and_choices_are_its_bytes() -> None:
     assert choices.rest() == b"d"
     assert not choices
     assert choices.byte() == 0
+
+
+def test_what_is_kept_of_a_corpus_reaches_what_the_seeds_do_not() -> None:
+    stream = TARGETS["sse"].run
+    inputs = [b"\0data: long\n\n", b"\0retry: 7\n", b"\0retry: 77\n", b"\0" + b"id: 1\n" * 200]
+    assert distil(stream, [b"\0data: a\n\n"], inputs) == [b"\0retry: 7\n"]
 
 
 # --- The log ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from fuzz import runs
+from fuzz.distilling import distil
 from fuzz.mutants import DEEPER, MUTANTS
-from fuzz.seeds import committed
+from fuzz.seeds import KEPT, committed
 from fuzz.targets import TARGETS, TOGETHER, named
 
 __all__ = ["main"]
@@ -59,7 +61,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--corpus", type=Path, metavar="DIR", help="keep new inputs in DIR/TARGET, and begin with those")
     made.add_argument("--findings", type=Path, metavar="DIR", help="where findings go (a new folder in the system's)")
     made.add_argument("--log", type=Path, nargs="?", const=runs.LOG, metavar="FILE", help=f"add to {runs.LOG.name}")
-    made.add_argument("--mutants", action="store_true", help="look for the planted faults instead, without the seeds")
+    made.add_argument(
+        "--distil", action="store_true", help="of --corpus, keep in tests/fuzz/corpus what the seeds lack"
+    )
+    made.add_argument("--mutants", action="store_true", help="look for the planted faults instead")
     made.add_argument("--totals", action="store_true", help="what the runs of the log come to, and end")
     return made
 
@@ -84,6 +89,8 @@ def main(given: list[str] | None = None) -> int:
     if find_spec("atheris") is None:
         print(ABSENT, file=sys.stderr)
         return 2
+    if options.distil:
+        return distil_all(names, options.corpus)
     return hunt_all(names, options) if options.mutants else fuzz_all(names, options)
 
 
@@ -118,6 +125,19 @@ def fuzz_all(names: list[str], options: argparse.Namespace) -> int:
     return int(found)
 
 
+def distil_all(names: list[str], corpus: Path | None) -> int:
+    """Keep the smallest inputs that reach what the seeds do not."""
+    if corpus is None:
+        parser().error("--distil needs --corpus")
+    for name in names:
+        inputs = [path.read_bytes() for path in (corpus / name).iterdir()]
+        kept = distil(TARGETS[name].run, TARGETS[name].seeds(), inputs)
+        KEPT.mkdir(exist_ok=True)
+        (KEPT / f"{name}.txt").write_text("".join(f"{b64encode(data).decode()}\n" for data in kept))
+        print(f"{name}: {len(kept)} of {len(inputs)} inputs are kept: they reach more than the seeds", flush=True)
+    return 0
+
+
 def hunt_all(names: list[str], options: argparse.Namespace) -> int:
     """Look for each planted fault of the targets; whether one was not found."""
     pairs = [(name, plant.__name__) for name in names for plant in (*MUTANTS[name], *DEEPER.get(name, ()))]
@@ -127,24 +147,24 @@ def hunt_all(names: list[str], options: argparse.Namespace) -> int:
 
 
 def hunt(name: str, mutant: str, seconds: float) -> bool:
-    """Let the fuzzer look for one planted fault, and say when it was found."""
-    with tempfile.TemporaryDirectory(prefix="turnwire-fuzz-") as folder:
-        limits = [f"-max_total_time={max(1, round(seconds))}", f"-max_len={TARGETS[name].most}"]
-        seeds = [str(Path(folder, "corpus"))]
-        Path(*seeds).mkdir()
-        if mutant in [plant.__name__ for plant in DEEPER.get(name, ())]:  # The seeds do not find it.
-            seeds += [str(write_seeds(name, Path(folder)))]
-        command = [sys.executable, str(ENGINE), name, folder, mutant, *FUZZ, *limits]
-        command += [*TARGETS[name].options(Path(folder)), *seeds]
-        said = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=TOP, check=False).stderr
-    match = re.search(r"^found: (\d+) ([\d.]+) (.*)", said, re.MULTILINE)
-    if match is None:
-        print(f"{name}: {mutant} was not found in {seconds:.0f} s", flush=True)
-        return False
-    print(
-        f"{name}: {mutant}: found after {int(match[1]):,} executions, {match[2]} s of CPU time: {match[3]}", flush=True
-    )
-    return True
+    """Let the fuzzer look for one planted fault, from nothing and then from the seeds, and say when it was found."""
+    for start in ("nothing", "the seeds"):
+        with tempfile.TemporaryDirectory(prefix="turnwire-fuzz-") as folder:
+            limits = [f"-max_total_time={max(1, round(seconds))}", f"-max_len={TARGETS[name].most}"]
+            inputs = [str(Path(folder, "corpus"))]
+            Path(*inputs).mkdir()
+            if start == "the seeds":
+                inputs.append(str(write_seeds(name, Path(folder))))
+            command = [sys.executable, str(ENGINE), name, folder, mutant, *FUZZ, *limits]
+            command += [*TARGETS[name].options(Path(folder)), *inputs]
+            said = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=TOP, check=False)
+        match = re.search(r"^found: (\d+) ([\d.]+) (.*)", said.stderr, re.MULTILINE)
+        if match is not None:
+            took = f"{int(match[1]):,} executions, {match[2]} s of CPU time"
+            print(f"{name}: {mutant}: found from {start} after {took}: {match[3]}", flush=True)
+            return True
+    print(f"{name}: {mutant} was not found in {seconds:.0f} s", flush=True)
+    return False
 
 
 def write_seeds(name: str, folder: Path) -> Path:

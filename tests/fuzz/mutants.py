@@ -1,7 +1,7 @@
 """Planted faults, one or more for each target: an oracle that cannot fail is none.
 
 ``tests/core/test_fuzz_targets.py`` runs each over the seeds of its target. ``python -m tests.fuzz --mutants`` lets the
-fuzzer look for each, without the seeds, and says how long it took.
+fuzzer look for each, from nothing and then from the seeds, and says how long it took.
 """
 
 from __future__ import annotations
