@@ -74,11 +74,15 @@ class Owners:
     Source: P-POOL-13, I2 (each turn gets its own events).
     """
 
+    # More than 12 attributes: what the server was seen to do, and what is known of responses that have ended.
+
     def __init__(self, lanes: Lanes[Turn], dialect: Dialect, max_in_flight: int, max_named: int) -> None:
         self._lanes = lanes
         self._limits = (max_in_flight, max_named)
         self._seen = False
         """Whether a turn's own lane name came back on an event of its response."""
+        self.may_succeed = False
+        """Whether a response may begin that no turn here awaits: it follows a steer that was given up (P-STEER-21)."""
         self.spoken = False
         """Whether the server has sent an event."""
         self._ended: dict[str | None, deque[Ended]] = {}
@@ -189,9 +193,10 @@ class Owners:
         turns = self.in_flight()
         nameless = stream_id is None or self.support is Support.NO
         fits = not self._seen if nameless else stream_id not in self._lanes
-        if len(turns) == 1 and fits:
-            return turns[0]
-        return None
+        if len(turns) != 1 or not fits:
+            return None
+        foreign = stream_id is None and self.may_succeed and self.support is not Support.NO
+        return None if foreign and not turns[0].abandoned else turns[0]
 
     def _by_id(self, response_id: str | None, item_id: str | None) -> Turn | None:
         for turn in self.in_flight():

@@ -236,7 +236,12 @@ class Steered(ConnectionBase):
         left = [one for one in self._inputs.of(turn) if one.facts.holds_lane]
         self._lose_all(left)
         if left:
-            self.drain()
+            self._nobodys_successor()
+
+    def _nobodys_successor(self) -> None:
+        """A response may still begin by itself: no more turns start here, and what names no lane is not theirs."""
+        self._owners.may_succeed = True
+        self.drain()
 
     def _input_deadlines(self) -> Iterator[float]:
         """The times until which inputs and reserved lanes wait."""
@@ -254,7 +259,7 @@ class Steered(ConnectionBase):
                 if self._outbox.begun(one):
                     self._cut_message()
                 if one.state is InputState.SENT and one.kind == "steer":
-                    self.drain()
+                    self._nobodys_successor()
                 self._lose_input(one)
                 self._conclude(one.turn, now)
         pending = self._inputs.pending.items()

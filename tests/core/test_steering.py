@@ -220,6 +220,17 @@ def test_p_owner_8_a_steer_that_was_given_up_is_unanswered(code: str) -> None:
     assert other.failure.verdict is SAFE
 
 
+def test_p_start_7_the_successor_of_a_steer_that_was_given_up_is_nobodys() -> None:
+    wire = Wire.opened()
+    (turn, one), other = steered(wire), wire.run("a", timeouts=UNLIMITED)
+    assert wire.pass_deadline() == 10.0
+    assert (one.state, failed(turn, Cause.TIMEOUT, Phase.STREAM, UNSAFE)) == (InputState.LOST_ACCEPTED, turn.failure)
+    wire.receive(ends(), begins("r2"), ends("r2"))
+    assert (other.phase, other.failure, types(other)) == (Phase.AWAIT, None, [])
+    wire.receive(begins("r3", "a"), ends("r3", "a"))
+    assert types(other) == ["response.created", "response.completed"]
+
+
 def test_p_steer_17_an_injection_needs_a_dialect_that_has_it() -> None:
     wire = Wire.opened()
     turn = running(wire)
