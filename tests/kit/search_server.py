@@ -232,6 +232,10 @@ class Server:
         """Those of which it has sent no event."""
         return [at for at, request in enumerate(self.requests) if request.status in (ARRIVED, MAY_HAVE_BEGUN)]
 
+    def streaming(self) -> list[int]:
+        """Those of which it has sent events, and has more to send."""
+        return [at for at, request in enumerate(self.requests) if request.status is RUNNING]
+
     def heads(self) -> Iterator[tuple[int, Request]]:
         """The requests that it may speak of now: the first of each lane that has not ended."""
         busy: set[str | None] = set()

@@ -108,6 +108,8 @@ class SteeredServer(Server):
     def mark(self, at: int, status: int) -> None:
         if status is ENDED and self._accepted(at):
             status = SUCCEEDING
+        if status is BROKEN:
+            self.cut -= {at}
         super().mark(at, status)
         for number, one in enumerate(self.steers if self.requests[at].status is RUNNING else ()):
             if one.state is PENDING and one.target == self.requests[at].continues:
@@ -134,6 +136,10 @@ class SteeredServer(Server):
         """If no steer of it is accepted any more, no successor follows."""
         if self.requests[at].status is SUCCEEDING and at not in self.cut and not self._accepted(at):
             super().mark(at, ENDED)
+
+    def streaming(self) -> list[int]:
+        """Between two responses, too (R-STEER-7)."""
+        return [at for at, one in enumerate(self.requests) if one.status in (RUNNING, SUCCEEDING)]
 
     def unfinished(self) -> list[Any]:
         return [one for one in self.requests if one.status in (ARRIVED, MAY_HAVE_BEGUN, RUNNING, SUCCEEDING)]

@@ -20,7 +20,6 @@ from kit.search_server import (
     PING,
     REFUSED,
     RETRY_AFTER,
-    RUNNING,
     TOO_BIG,
     Server,
     message,
@@ -620,7 +619,7 @@ class World:
             server.limited = True
             refused = awaiting if len(awaiting) == 1 else []
             if not awaiting:  # PROTOCOL.md, "Whose error it is": if it streams, the only one in flight ends by it.
-                running = [at for at, request in enumerate(server.requests) if request.status is RUNNING]
+                running = server.streaming()
                 default = [at for at in running if server.requests[at].lane is None]
                 for at in default or (running if len(running) == 1 and not self._unanswered() else ()):
                     server.mark(at, BROKEN)
