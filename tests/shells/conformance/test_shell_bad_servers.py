@@ -646,13 +646,16 @@ async def test_a_flood_of_orphans_pings_and_fragments_does_not_pile_up(shell):
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http"])
-async def test_a_server_that_repeats_what_it_got_shows_no_credentials(shell, transport):
+@pytest.mark.parametrize(
+    ("before", "told"), [(b"", "it does not begin with HTTP/ —"), (b"HTTP/", "illegal status line —")]
+)
+async def test_a_server_that_repeats_what_it_got_shows_no_credentials(shell, transport, before, told):
     async def script(peer: Peer) -> None:
         while data := await peer.read():
-            await peer.send(data)
+            await peer.send(before + data)
 
     async with raw_server(script) as server:
-        with pytest.raises(TurnError, match="not an HTTP answer: illegal status line —") as caught:
+        with pytest.raises(TurnError, match=f"not an HTTP answer: {told}") as caught:
             async with shell.connect(f"{server.base_url}?key=hush", api_key="hush", transport=transport) as session:
                 await session.respond(model="m", input="hush")
         assert "hush" not in str(caught.value)
