@@ -251,8 +251,8 @@ class Owners:
         return lane is not AUTO and lane in self._unstored
 
     def remembers_beside(self, turn: Turn) -> bool:
-        """Whether another lane's last response is in the connection's memory only."""
-        return not self._unstored <= {turn.lane if self.support is Support.YES else None}
+        """Whether another lane's last response is in the connection's memory only; also where there may be lanes."""
+        return not self._unstored <= {None if self.support is Support.NO else turn.lane}
 
     # -- what is learned
 

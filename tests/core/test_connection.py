@@ -1549,6 +1549,18 @@ def test_what_becomes_of_a_connection_whose_only_turn_is_left(
         assert types(again) == []
 
 
+@pytest.mark.parametrize(("lane", "goes_on"), [("left", True), (None, False)])
+def test_where_there_may_be_lanes_another_ones_memory_is_kept(lane: str | None, goes_on: bool) -> None:
+    """D-API-5: the server has not shown yet whether it has lanes, and the default lane's response is not stored."""
+    wire = Wire()
+    wire.accept(dialect="")
+    wire.run(None, store=False)
+    wire.receive(created(), completed())
+    assert wire.connection.slots == 1
+    wire.connection.cancel(wire.run(lane), wire.now)
+    assert (wire.state is State.OPEN) is goes_on
+
+
 @pytest.mark.parametrize("leave", [None, "abort", "abandon"])
 def test_a_turn_that_is_left_beside_others_never_ends_the_connection(leave: Any) -> None:
     wire = remembering(leave=leave)

@@ -230,6 +230,7 @@ class PoolWorld(World):
             self.budget -= 1
         session = self.session
         opening = [one for one in session.pool if isinstance(one, ResponsesConnection) and one.opened_at is None]
+        going = [at for at, turn in enumerate(self.turns) if not turn.ended]
         match kind:
             case "create":
                 self._create()
@@ -256,7 +257,7 @@ class PoolWorld(World):
                 self._at(list(session.pool)[action[1]], kind, action)
         for connection in opening:
             if connection.is_closed and connection.failure is not None:
-                self._not_opened(action)
+                self._not_opened(action, going)
         self._release()
         self._consume()
         self.check()
@@ -321,18 +322,18 @@ class PoolWorld(World):
             case _:
                 self._say_on_websocket(kind, action[2], connection, end)
 
-    def _not_opened(self, action: Action) -> None:
-        """P-TRANSPORT-2 and P-TRANSPORT-3, from this side."""
+    def _not_opened(self, action: Action, going: list[int]) -> None:
+        """P-TRANSPORT-2 and P-TRANSPORT-3, from this side. ``going``: the turns that had not ended before."""
         self.failures += 1
         if action[0] == "reject" and action[2] == NO_WEBSOCKET:
             self.http_until = float("inf")
         elif self.failures >= FAILURES_IN_A_ROW:
             self.http_until, self.failures = max(self.http_until, self.now + PAUSE), 0
-        for at, turn in enumerate(self.turns):
+        for at in going:
             moved = not self.asks[at].websocket_only and self.transport == "auto" and action[-1] == NO_WEBSOCKET
-            failure = turn.failure
+            failure = self.turns[at].failure
             if moved and failure is not None and failure.cause is Cause.REJECTED and failure.phase is Phase.HANDSHAKE:
-                raise ViolatedError(f"transport: turn {at} may go over HTTP, and is {outcome(turn)}")
+                raise ViolatedError(f"transport: turn {at} may go over HTTP, and is {outcome(self.turns[at])}")
 
     def _hand_some(self, connection: Connection, end: Any, how: str) -> None:
         upgrading = isinstance(connection, ResponsesConnection) and connection.state is State.HANDSHAKING
