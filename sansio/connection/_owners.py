@@ -252,7 +252,11 @@ class Owners:
 
     def remembers_beside(self, turn: Turn) -> bool:
         """Whether another lane's last response is in the connection's memory only; also where there may be lanes."""
-        return not self._unstored <= {None if self.support is Support.NO else turn.lane}
+        return not self._unstored <= {self._lane_in_memory(turn)}
+
+    def _lane_in_memory(self, turn: Turn) -> str | None:
+        """The lane under which the server keeps this turn's response: one for all, where it has no lanes."""
+        return None if self.support is Support.NO else turn.lane
 
     # -- what is learned
 
@@ -277,7 +281,7 @@ class Owners:
         if turn.created and (turn.items or turn.last is not None):
             items = frozenset((*turn.items, _short(getattr(turn.last, "item_id", ""))))
             added = frozenset(turn.added)
-        lane = turn.lane if self.support is Support.YES else None
+        lane = self._lane_in_memory(turn)
         remembered = self._ended.get(lane)
         if remembered is None:
             remembered = self._ended[lane] = deque(maxlen=REMEMBERED)
@@ -297,7 +301,7 @@ class Owners:
 
     def refused(self, turn: Turn) -> None:
         """The server has refused this turn: what it continued on its lane is removed from the memory (P-CONT-3)."""
-        lane = turn.lane if self.support is Support.YES else None
+        lane = self._lane_in_memory(turn)
         continued = turn.known_id if turn.between else turn.previous
         if turn.stateful and self.lane_of(continued) == lane:
             self._removed.add(lane)

@@ -1561,6 +1561,21 @@ def test_where_there_may_be_lanes_another_ones_memory_is_kept(lane: str | None, 
     assert (wire.state is State.OPEN) is goes_on
 
 
+@pytest.mark.parametrize(("lane", "remembered"), [("a", True), (None, False)])
+def test_p_cont_3_where_there_may_be_lanes_another_ones_refusal_removes_nothing(
+    lane: str | None, remembered: bool
+) -> None:
+    wire = Wire()
+    wire.accept(dialect="")
+    wire.run(None, store=False)
+    wire.receive(created(), completed())
+    turn = wire.run(lane, previous_response_id="resp_1")
+    assert wire.connection.remembers("resp_1")
+    wire.receive(error(404, "previous_response_not_found"))
+    assert turn.failure is not None
+    assert wire.connection.remembers("resp_1") is remembered
+
+
 @pytest.mark.parametrize("leave", [None, "abort", "abandon"])
 def test_a_turn_that_is_left_beside_others_never_ends_the_connection(leave: Any) -> None:
     wire = remembering(leave=leave)
