@@ -50,6 +50,7 @@ def test_what_was_searched_are_worlds_that_exist_each_once() -> None:
     assert set(known.values()) == {1}
     assert {count for _, count in Counter((run.family, run.what) for run in WALKED).items()} == {1}
     assert {(run.family, run.what) for run in WALKED} <= set(known)
+    assert sum(run.counts["transitions"] for run in WALKED) >= 10_000_000
 
 
 # --- What writes it --------------------------------------------------------------------------------------------------
