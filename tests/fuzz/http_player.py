@@ -31,8 +31,8 @@ class HttpPlayer(Player):
 
     def hand(self, most: int) -> None:
         turn = self.connection.turn
-        self.connection.data_to_send(most, self.now)
-        if turn is not None and not self.connection.has_data_to_send:
+        data = self.connection.data_to_send(most, self.now)
+        if turn is not None and data and not self.connection.has_data_to_send:  # No data: an early answer stopped it.
             self.handed.add(turn)
 
     def do(self, kind: str, choices: Choices) -> None:
