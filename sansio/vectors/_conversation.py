@@ -16,7 +16,7 @@ from ..events import Response
 from ..http import Compaction
 from ..lanes import AUTO
 from ..timeouts import NO_TIMEOUTS
-from ._session import ScriptedSession
+from ._session import OF_THE_SERVER, ScriptedSession
 
 __all__ = ["conversation"]
 
@@ -135,8 +135,8 @@ class _Conversations:
         ((what, value),) = step.items()
         out: dict[str, Any] = {}
         try:
-            if what in _OF_THE_SERVER:
-                _OF_THE_SERVER[what](self._session, value, link)
+            if what in OF_THE_SERVER:
+                OF_THE_SERVER[what](self._session, value, link)
             else:
                 out |= _OF_A_CONVERSATION[what](self, self._talks[name], value) or {}
         except UserError as exc:
@@ -217,12 +217,6 @@ _OF_A_CONVERSATION: Final[Mapping[str, Callable[[_Conversations, _Talk, Any], di
     "compact": _Conversations.compact,
     "restart": _Conversations.restart,
     "load": _Conversations.load,
-}
-_OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], None]]] = {
-    "messages": ScriptedSession.messages,
-    "answer": ScriptedSession.answer,
-    "cut": lambda session, _, link: session.cut(link),
-    "expire": lambda session, _, link: session.expire(),
 }
 
 

@@ -22,7 +22,7 @@ from ..recording._scrub import JsonScrubber
 from ..session import ResponsesSession, SessionOptions
 from ..timeouts import NO_TIMEOUTS
 from ._script import given_lane
-from ._session import ScriptedNetwork, ScriptedSession
+from ._session import OF_THE_SERVER, ScriptedNetwork, ScriptedSession
 
 __all__ = ["recorder", "recording", "replay", "scrubbing"]
 
@@ -119,8 +119,8 @@ class _RecordedScript:
         network = self._network
         network.moment, link = step.pop("now", network.moment), step.pop("link", None)
         ((what, value),) = step.items()
-        if what in _OF_THE_SERVER:
-            _OF_THE_SERVER[what](network, value, link)
+        if what in OF_THE_SERVER:
+            OF_THE_SERVER[what](network, value, link)
         else:
             _OF_A_CALLER[what](self, value)
         network.settle()
@@ -173,12 +173,6 @@ _OF_A_CALLER: Final[Mapping[str, Callable[[_RecordedScript, Any], None]]] = {
     "cancel": _RecordedScript.cancel,
     "close": _RecordedScript.close,
     "drain": _RecordedScript.drain,
-}
-_OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], None]]] = {
-    "messages": ScriptedSession.messages,
-    "answer": ScriptedSession.answer,
-    "cut": lambda session, _, link: session.cut(link),
-    "expire": lambda session, _, link: session.expire(),
 }
 
 

@@ -6,8 +6,8 @@ are the script's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -22,7 +22,7 @@ from ._connection import accepting, answering
 from ._script import PLACE
 from ._wire import ServerWire
 
-__all__ = ["ScriptedNetwork", "ScriptedSession"]
+__all__ = ["OF_THE_SERVER", "ScriptedNetwork", "ScriptedSession"]
 
 
 class ScriptedNetwork:
@@ -136,3 +136,12 @@ class ScriptedSession:
         """What servers have read since the last call."""
         found, self.network.sent = self.network.sent, []
         return found
+
+
+OF_THE_SERVER: Final[Mapping[str, Callable[[ScriptedSession, Any, int | None], None]]] = {
+    "messages": ScriptedSession.messages,
+    "answer": ScriptedSession.answer,
+    "cut": lambda session, _, link: session.cut(link),
+    "expire": lambda session, _, link: session.expire(),
+}
+"""What a step does that is none of a caller: by its name, with its value and the number of a link."""

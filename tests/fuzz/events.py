@@ -19,10 +19,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
+from kit.sdk_objects import difference
 from openai._models import construct_type
 from openai.types.responses import Response as SdkResponse
 from openai.types.responses import ResponsesServerEvent, ResponseStreamEvent
-from pydantic import BaseModel
 from turnwire.sansio.error_body import read_error
 from turnwire.sansio.errors import EventDecodeError
 from turnwire.sansio.events import LifecycleEvent, ServerEvent, decode_event
@@ -167,26 +167,3 @@ def check_sdk(event: ServerEvent, text: bytes, members: dict[str, Any] | None) -
             continue
         where = difference(ours, theirs)
         assert where == "", f"{where} of {text!r}"
-
-
-def difference(ours: Any, theirs: Any, path: str = "$") -> str:
-    """Where two values differ in type, fields, extra fields, or in which were set; "" if nowhere."""
-    if type(ours) is not type(theirs):
-        return f"{path}: {type(ours)} is not {type(theirs)}"
-    if isinstance(ours, BaseModel):
-        if ours.__pydantic_fields_set__ != theirs.__pydantic_fields_set__:
-            return f"{path}: set {ours.__pydantic_fields_set__} is not {theirs.__pydantic_fields_set__}"
-        return difference(ours.__dict__, theirs.__dict__, path) or difference(
-            ours.__pydantic_extra__, theirs.__pydantic_extra__, f"{path}<extra>"
-        )
-    if isinstance(ours, dict):
-        if list(ours) != list(theirs):
-            return f"{path}: {list(ours)} is not {list(theirs)}"
-        return next(filter(None, (difference(ours[key], theirs[key], f"{path}.{key}") for key in ours)), "")
-    if isinstance(ours, list):
-        if len(ours) != len(theirs):
-            return f"{path}: {len(ours)} elements, not {len(theirs)}"
-        pairs = enumerate(zip(ours, theirs, strict=True))
-        return next(filter(None, (difference(one, other, f"{path}[{i}]") for i, (one, other) in pairs)), "")
-    same = ours == theirs or (isinstance(ours, float) and ours != ours and theirs != theirs)
-    return "" if same else f"{path}: {ours!r} is not {theirs!r}"
