@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kit.tiers import examples
+from kit.wsproto_items import items_of_wsproto
 from turnwire.sansio.websocket import (
     FRAGMENT,
     MASKED_AT_ONCE,
@@ -49,7 +50,7 @@ from websockets.frames import Frame as TheirFrame
 from websockets.frames import Opcode as TheirOpcode
 from websockets.protocol import Protocol, Side
 from wsproto.extensions import Extension, PerMessageDeflate
-from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+from wsproto.frame_protocol import FrameProtocol
 from wsproto.utilities import generate_accept_token
 
 THOROUGH = settings(deadline=None, derandomize=True, max_examples=examples(300))
@@ -532,29 +533,7 @@ def enabled(kind: type[PerMessageDeflate], **parameters: bool) -> PerMessageDefl
 
 def read_by_wsproto(data: bytes, *, client: bool, extensions: Sequence[Extension] = ()) -> list[Item]:
     """What a plain wsproto ``FrameProtocol`` makes of the bytes, in our items."""
-    protocol = FrameProtocol(client, list(extensions))
-    items: list[Item] = []
-    message = b""
-    try:
-        protocol.receive_bytes(data)
-        for frame in protocol.received_frames():
-            payload = frame.payload
-            if isinstance(payload, tuple):
-                items.append(CloseFrame(int(payload[0]), payload[1]))
-                break
-            if frame.opcode is Opcode.BINARY:
-                items.append(Violation(1003, ""))
-                break
-            if frame.opcode in (Opcode.PING, Opcode.PONG):
-                items.append((Ping if frame.opcode is Opcode.PING else Pong)(bytes(payload)))
-                continue
-            message += payload.encode()
-            if frame.message_finished:
-                items.append(message)
-                message = b""
-    except ParseFailed as exc:
-        items.append(Violation(int(exc.code), ""))
-    return items
+    return items_of_wsproto(FrameProtocol(client, list(extensions)), data)
 
 
 def read_by_us(

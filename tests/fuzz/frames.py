@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from fuzz.choices import Choices, pieces
+from kit.wsproto_items import items_of_wsproto
 from turnwire.sansio.websocket import CloseFrame, Deflate, Item, Ping, Pong, Violation, WebSocket
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.extensions.permessage_deflate import PerMessageDeflate as TheirDeflate
@@ -24,7 +25,7 @@ from websockets.frames import Frame as TheirFrame
 from websockets.frames import Opcode as TheirOpcode
 from websockets.protocol import Protocol, Side
 from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+from wsproto.frame_protocol import FrameProtocol
 
 AMID: Final = "incomplete fragmented message"
 """What websockets says of a close frame in the middle of a message, which RFC 6455 does not forbid."""
@@ -106,26 +107,7 @@ def read_by_wsproto(data: bytes, setting: Setting) -> list[Item] | None:
     deflate = _enabled(Noting, setting)
     assert isinstance(deflate, Noting)
     protocol = FrameProtocol(setting.client, [deflate] if setting.deflate else [])
-    items, message = list[Item](), b""
-    try:
-        protocol.receive_bytes(data)
-        for frame in protocol.received_frames():
-            payload = frame.payload
-            if isinstance(payload, tuple):
-                items.append(CloseFrame(int(payload[0]), payload[1]))
-                break
-            if frame.opcode is Opcode.BINARY:
-                items.append(Violation(1003, ""))
-                break
-            if frame.opcode in (Opcode.PING, Opcode.PONG):
-                items.append((Ping if frame.opcode is Opcode.PING else Pong)(bytes(payload)))
-                continue
-            message += payload.encode() if isinstance(payload, str) else bytes(payload)
-            if frame.message_finished:
-                items.append(message)
-                message = b""
-    except ParseFailed as exc:
-        items.append(Violation(int(exc.code), ""))
+    items = items_of_wsproto(protocol, data)
     return None if deflate.over else items
 
 
